@@ -1,0 +1,1 @@
+//! Control records: everything about a tick that is not a function of its input.

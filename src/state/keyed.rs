@@ -1,0 +1,228 @@
+//! State by meter, in one small hash table a key group: growth, freezing and migration are bounded by a 1024th of it.
+//!
+//! A meter gets the next *slot* of its group when it is first seen and keeps it; what a step remembers of it stands at
+//! that slot in columns. Slots come in canonical order, so they are the same however many workers there are.
+
+use crate::model::meter::{GROUPS, MeterKey, group_of};
+use crate::state::{Corrupt, Reader, Writer};
+use bytemuck::Pod;
+
+/// Where a meter's state stands.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Slot {
+    /// The key group.
+    pub group: u16,
+    /// Position in the group, from 0 in the order of first appearance.
+    pub index: u32,
+}
+
+/// State by meter: `stride` values of type `V` for each.
+pub struct Keyed<V> {
+    groups: Vec<Group<V>>,
+    stride: usize,
+    empty: V,
+}
+
+/// One key group of a [`Keyed`].
+struct Group<V> {
+    /// Open addressing, linear probing; a power of two. 0: free, else the slot's index + 1 with a tag of the hash on top.
+    index: Vec<u32>,
+    keys: Vec<MeterKey>,
+    heap: Vec<u8>,
+    values: Vec<V>,
+}
+
+const TAG_BITS: u32 = 8;
+const SLOT_MASK: u32 = (1 << (32 - TAG_BITS)) - 1;
+
+impl<V: Pod> Keyed<V> {
+    /// No meters yet; a new one starts with `stride` times `empty`.
+    pub fn new(stride: usize, empty: V) -> Keyed<V> {
+        let group = || Group { index: Vec::new(), keys: Vec::new(), heap: Vec::new(), values: Vec::new() };
+        Keyed { groups: (0..GROUPS).map(|_| group()).collect(), stride, empty }
+    }
+
+    /// Number of meters.
+    pub fn len(&self) -> usize {
+        self.groups.iter().map(|group| group.keys.len()).sum()
+    }
+
+    /// Whether no meter has been seen.
+    pub fn is_empty(&self) -> bool {
+        self.groups.iter().all(|group| group.keys.is_empty())
+    }
+
+    /// Number of meters in a group.
+    pub fn group_len(&self, group: u16) -> usize {
+        self.groups[group as usize].keys.len()
+    }
+
+    /// The slot of a meter, which is made if it is new. `heap` is that of the batch that the key comes from.
+    #[inline]
+    pub fn slot(&mut self, key: &MeterKey, heap: &[u8]) -> Slot {
+        let hash = key.hash();
+        let group = group_of(hash);
+        let index = self.groups[group].find_or_insert(hash, key, heap, self.stride, self.empty);
+        Slot { group: group as u16, index }
+    }
+
+    /// The values of a slot.
+    #[inline]
+    pub fn get(&self, slot: Slot) -> &[V] {
+        let start = slot.index as usize * self.stride;
+        &self.groups[slot.group as usize].values[start..start + self.stride]
+    }
+
+    /// The values of a slot, to change.
+    #[inline]
+    pub fn get_mut(&mut self, slot: Slot) -> &mut [V] {
+        let start = slot.index as usize * self.stride;
+        &mut self.groups[slot.group as usize].values[start..start + self.stride]
+    }
+
+    /// The meter of a slot and the heap that its key belongs to.
+    #[inline]
+    pub fn key(&self, slot: Slot) -> (&MeterKey, &[u8]) {
+        let group = &self.groups[slot.group as usize];
+        (&group.keys[slot.index as usize], &group.heap)
+    }
+
+    /// Bytes of memory that the tables take.
+    pub fn memory(&self) -> usize {
+        let of = |group: &Group<V>| {
+            group.index.capacity() * size_of::<u32>()
+                + group.keys.capacity() * size_of::<MeterKey>()
+                + group.heap.capacity()
+                + group.values.capacity() * size_of::<V>()
+        };
+        self.groups.iter().map(of).sum::<usize>() + self.groups.len() * size_of::<Group<V>>()
+    }
+
+    /// Appends the meters and values of a group.
+    pub fn save(&self, group: u16, out: &mut Writer) {
+        let group = &self.groups[group as usize];
+        out.column(&group.keys);
+        out.column(&group.heap);
+        out.column(&group.values);
+    }
+
+    /// Takes over what [`Keyed::save`] wrote.
+    pub fn load(&mut self, group: u16, from: &mut Reader) -> Result<(), Corrupt> {
+        let (keys, heap, values) = (from.column::<MeterKey>()?, from.column::<u8>()?, from.column::<V>()?);
+        if values.len() != keys.len() * self.stride {
+            return Err(Corrupt(format!("{} values for {} meters of {} each", values.len(), keys.len(), self.stride)));
+        }
+        let target = &mut self.groups[group as usize];
+        *target = Group { index: Vec::new(), keys, heap, values };
+        target.rebuild_index();
+        Ok(())
+    }
+}
+
+impl<V: Pod> Group<V> {
+    #[inline]
+    fn find_or_insert(&mut self, hash: u64, key: &MeterKey, heap: &[u8], stride: usize, empty: V) -> u32 {
+        if self.index.is_empty() {
+            self.rebuild_index();
+        }
+        let mask = self.index.len() - 1;
+        let tag = tag_of(hash);
+        let mut at = hash as usize & mask;
+        loop {
+            let entry = self.index[at];
+            if entry == 0 {
+                return self.insert(at, tag, key, heap, stride, empty);
+            }
+            if entry & !SLOT_MASK == tag {
+                let slot = (entry & SLOT_MASK) - 1;
+                if self.keys[slot as usize].same(&self.heap, key, heap) {
+                    return slot;
+                }
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    #[cold]
+    fn insert(&mut self, at: usize, tag: u32, key: &MeterKey, heap: &[u8], stride: usize, empty: V) -> u32 {
+        let slot = self.keys.len() as u32;
+        assert!(slot + 1 < SLOT_MASK, "a key group holds at most 16 million meters");
+        self.index[at] = tag | (slot + 1);
+        let key = key.moved(heap, &mut self.heap);
+        self.keys.push(key);
+        self.values.extend(std::iter::repeat_n(empty, stride));
+        if self.keys.len() * 4 > self.index.len() * 3 {
+            self.rebuild_index();
+        }
+        slot
+    }
+
+    fn rebuild_index(&mut self) {
+        let size = (self.keys.len() * 2).next_power_of_two().max(8);
+        self.index.clear();
+        self.index.resize(size, 0);
+        for (slot, key) in self.keys.iter().enumerate() {
+            let hash = key.hash();
+            let mut at = hash as usize & (size - 1);
+            while self.index[at] != 0 {
+                at = (at + 1) & (size - 1);
+            }
+            self.index[at] = tag_of(hash) | (slot as u32 + 1);
+        }
+    }
+}
+
+/// Bits of the hash that neither the group (the highest) nor the position (the lowest) use.
+#[inline]
+fn tag_of(hash: u64) -> u32 {
+    ((hash >> 40) as u32) << (32 - TAG_BITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(meter: u32) -> String {
+        if meter.is_multiple_of(3) { format!("a-rather-long-meter-id-{meter}") } else { format!("m{meter}") }
+    }
+
+    #[test]
+    fn every_meter_keeps_its_values_and_survives_a_restore() {
+        let mut state = Keyed::new(2, 0u64);
+        let mut heap = Vec::new();
+        for round in 0..3u64 {
+            for meter in 0..20_000u32 {
+                let key = MeterKey::new(id(meter).as_bytes(), &mut heap);
+                let slot = state.slot(&key, &heap);
+                state.get_mut(slot)[1] += u64::from(meter) + round;
+            }
+        }
+        assert_eq!(state.len(), 20_000);
+
+        let mut restored = Keyed::new(2, 0u64);
+        for group in 0..GROUPS as u16 {
+            let mut out = Writer::default();
+            state.save(group, &mut out);
+            let bytes = out.into_bytes();
+            let mut from = Reader::new(&bytes);
+            restored.load(group, &mut from).unwrap();
+            from.finish().unwrap();
+        }
+        for meter in 0..20_000u32 {
+            let key = MeterKey::new(id(meter).as_bytes(), &mut heap);
+            let (slot, again) = (state.slot(&key, &heap), restored.slot(&key, &heap));
+            assert_eq!(slot, again);
+            let (stored, heap) = restored.key(again);
+            assert_eq!(stored.text(heap), id(meter));
+            assert_eq!(restored.get(again), [0, u64::from(meter) * 3 + 3]);
+        }
+    }
+
+    #[test]
+    fn a_column_of_the_wrong_length_is_refused() {
+        let mut out = Writer::default();
+        Keyed::new(1, 0u64).save(0, &mut out);
+        let bytes = out.into_bytes();
+        assert!(Keyed::new(1, 0u64).load(0, &mut Reader::new(&bytes[..bytes.len() - 1])).is_err());
+    }
+}

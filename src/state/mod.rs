@@ -1,0 +1,34 @@
+//! State: what a step remembers from tick to tick, in a form that can be frozen, stored, moved and restored.
+//!
+//! There are three scopes. *Key group* state belongs to meters and moves with their group when the number of workers
+//! changes; *partition* state belongs to a source partition; *global* state exists once per job. A step implements
+//! [`State`] for whichever it has; nothing else reads or writes its bytes.
+
+pub mod bytes;
+pub mod keyed;
+pub mod slab;
+
+pub use bytes::{Corrupt, Reader, Writer};
+
+/// What a piece of state belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Scope {
+    /// The meters of one of the [`GROUPS`](crate::model::meter::GROUPS) key groups.
+    Group(u16),
+    /// One partition, by its index in the job's list.
+    Partition(u32),
+    /// The job.
+    Global,
+}
+
+/// State of a step that can be saved after any tick and loaded before the next.
+pub trait State {
+    /// Names the layout of the bytes; state of another kind or version is never loaded.
+    fn kind(&self) -> (&'static str, u16);
+
+    /// Appends what belongs to `scope`; nothing when there is nothing to remember.
+    fn save(&self, scope: Scope, out: &mut Writer);
+
+    /// Takes over what [`State::save`] wrote for `scope`. The step is new: it remembers nothing of that scope.
+    fn load(&mut self, scope: Scope, from: &mut Reader) -> Result<(), Corrupt>;
+}
