@@ -6,17 +6,18 @@
 //!
 //! The modules stand in layers; a module uses only what stands above it in this list.
 
+pub mod error;
 pub mod model;
 pub mod settings;
+pub mod time;
 
-pub mod codec;
-pub mod detectors;
 pub mod state;
-pub mod windows;
 
-pub mod connectors;
-pub mod simulator;
 
-pub mod config;
 
-pub mod cli;
+
+
+
+
+
+

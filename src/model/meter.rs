@@ -87,6 +87,17 @@ impl MeterKey {
         if self.is_long() { self.tail() } else { mix(self.head() ^ SEED[0], self.tail() ^ SEED[1]) }
     }
 
+    /// The hash of an id that is not a key yet.
+    #[inline]
+    pub fn hash_of(id: &[u8]) -> u64 {
+        if id.len() > INLINE {
+            return hash_long(id);
+        }
+        let mut bytes = [0; 16];
+        bytes[..id.len()].copy_from_slice(id);
+        MeterKey(bytes).hash()
+    }
+
     /// Whether two keys, each with the heap it belongs to, are the same id.
     #[inline]
     pub fn same(&self, heap: &[u8], other: &MeterKey, other_heap: &[u8]) -> bool {

@@ -20,7 +20,7 @@ pub fn deserialize<'de, T: Pod, D: Deserializer<'de>>(deserializer: D) -> Result
             write!(out, "a whole number of elements of {} bytes", size_of::<T>())
         }
         fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<T>, E> {
-            if bytes.len() % size_of::<T>() != 0 {
+            if !bytes.len().is_multiple_of(size_of::<T>()) {
                 return Err(E::invalid_length(bytes.len(), &self));
             }
             Ok(bytemuck::allocation::pod_collect_to_vec(bytes))

@@ -18,13 +18,23 @@ pub struct Row {
     pub time: i64,
     /// Offset in the partition, relative to [`Batch::base`].
     pub offset: u32,
-    /// 0: no status, else one more than the index in [`Batch::statuses`].
-    pub status: u16,
+    /// [`Row::status`], little-endian: a batch can have more distinct statuses than 16 bits count.
+    pub status_code: [u8; 3],
     /// Bit c is set when the reading has channel c.
     pub present: u8,
-    /// Keeps the layout free of padding.
-    pub reserved: u8,
 }
+
+impl Row {
+    /// 0: no status, else one more than the index in [`Batch::statuses`].
+    #[inline]
+    pub fn status(&self) -> usize {
+        let [low, middle, high] = self.status_code;
+        u32::from_le_bytes([low, middle, high, 0]) as usize
+    }
+}
+
+/// Most distinct statuses of a batch.
+const MAX_STATUSES: usize = 1 << 24;
 
 /// Readings of one partition, in the order of their offsets. What is shipped between workers.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -88,20 +98,44 @@ impl Batch {
         (0..self.rows.len()).map(|index| Reading { batch: self, index })
     }
 
-    /// The status code of `status` for [`Row::status`]; a status seen shortly before is found again.
+    /// Reading number `index`.
     #[inline]
-    pub fn intern_status(&mut self, status: &[u8]) -> u16 {
+    pub fn reading(&self, index: usize) -> Reading<'_> {
+        Reading { batch: self, index }
+    }
+
+    /// Drops the readings whose flag is false.
+    pub fn retain(&mut self, keep: &[bool]) {
+        let stride = self.channels as usize;
+        let mut kept = 0;
+        for index in (0..self.rows.len()).filter(|index| keep[*index]) {
+            self.rows[kept] = self.rows[index];
+            self.values.copy_within(index * stride..(index + 1) * stride, kept * stride);
+            if self.is_late() {
+                self.watermarks[kept] = self.watermarks[index];
+            }
+            kept += 1;
+        }
+        self.rows.truncate(kept);
+        self.values.truncate(kept * stride);
+        self.watermarks.truncate(kept);
+    }
+
+    /// The code of `status` for [`Row::status`]; a status seen shortly before is found again.
+    #[inline]
+    fn intern_status(&mut self, status: &[u8]) -> usize {
         const LOOK_BACK: usize = 4;
         let known = self.statuses.len();
         for index in (known.saturating_sub(LOOK_BACK)..known).rev() {
             let [start, length] = self.statuses[index];
             if &self.heap[start as usize..(start + length) as usize] == status {
-                return index as u16 + 1;
+                return index + 1;
             }
         }
         self.statuses.push([self.heap.len() as u32, status.len() as u32]);
         self.heap.extend_from_slice(status);
-        known as u16 + 1
+        assert!(known + 1 < MAX_STATUSES, "blocks are too small to have 16 million statuses");
+        known + 1
     }
 
     /// Appends a reading whose meter and status are given as bytes and whose values are `channels` long.
@@ -116,7 +150,9 @@ impl Batch {
     pub fn push_key(&mut self, meter: MeterKey, time: i64, offset: u64, status: Option<&[u8]>, present: u8, values: &[f64]) {
         debug_assert_eq!(values.len(), self.channels as usize);
         let status = status.map_or(0, |status| self.intern_status(status));
-        self.rows.push(Row { meter, time, offset: (offset - self.base) as u32, status, present, reserved: 0 });
+        let [low, middle, high, _] = (status as u32).to_le_bytes();
+        let offset = (offset - self.base) as u32;
+        self.rows.push(Row { meter, time, offset, status_code: [low, middle, high], present });
         self.values.extend_from_slice(values);
     }
 
@@ -168,7 +204,7 @@ impl<'a> Reading<'a> {
     /// The status, as bytes that are UTF-8.
     #[inline]
     pub fn status(&self) -> Option<&'a [u8]> {
-        let code = self.row().status as usize;
+        let code = self.row().status();
         let [start, length] = *self.batch.statuses.get(code.checked_sub(1)?)?;
         Some(&self.batch.heap[start as usize..(start + length) as usize])
     }

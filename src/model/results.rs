@@ -196,6 +196,16 @@ impl AnomalyBatch {
         });
     }
 
+    /// Puts the anomalies into the order of their readings; those of one reading keep theirs.
+    pub fn sort_by_offset(&mut self) {
+        let stride = self.channels as usize;
+        let mut order: Vec<usize> = (0..self.rows.len()).collect();
+        order.sort_by_key(|index| self.rows[*index].offset);
+        let values = order.iter().flat_map(|index| &self.values[index * stride..(index + 1) * stride]).copied().collect();
+        self.rows = order.iter().map(|index| self.rows[*index]).collect();
+        self.values = values;
+    }
+
     /// The channel values of anomaly `index`.
     pub fn values_of(&self, index: usize) -> &[f64] {
         let stride = self.channels as usize;

@@ -4,11 +4,12 @@
 //! that slot in columns. Slots come in canonical order, so they are the same however many workers there are.
 
 use crate::model::meter::{GROUPS, MeterKey, group_of};
+use crate::model::reading::Row;
 use crate::state::{Corrupt, Reader, Writer};
 use bytemuck::Pod;
 
 /// Where a meter's state stands.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct Slot {
     /// The key group.
     pub group: u16,
@@ -31,6 +32,9 @@ struct Group<V> {
     heap: Vec<u8>,
     values: Vec<V>,
 }
+
+/// Most rows of one call of [`Keyed::slots`].
+pub const CHUNK: usize = 32;
 
 const TAG_BITS: u32 = 8;
 const SLOT_MASK: u32 = (1 << (32 - TAG_BITS)) - 1;
@@ -57,6 +61,11 @@ impl<V: Pod> Keyed<V> {
         self.groups[group as usize].keys.len()
     }
 
+    /// The values of all meters of a group, in the order of their slots.
+    pub fn group(&self, group: u16) -> &[V] {
+        &self.groups[group as usize].values
+    }
+
     /// The slot of a meter, which is made if it is new. `heap` is that of the batch that the key comes from.
     #[inline]
     pub fn slot(&mut self, key: &MeterKey, heap: &[u8]) -> Slot {
@@ -64,6 +73,31 @@ impl<V: Pod> Keyed<V> {
         let group = group_of(hash);
         let index = self.groups[group].find_or_insert(hash, key, heap, self.stride, self.empty);
         Slot { group: group as u16, index }
+    }
+
+    /// The slots of up to [`CHUNK`] readings of a batch, in their order, as [`Keyed::slot`] would give them one by one.
+    ///
+    /// The memory that each needs is asked for before the first is looked at, so that the misses of a large state overlap;
+    /// the values are on their way when this returns.
+    #[inline]
+    pub fn slots(&mut self, rows: &[Row], heap: &[u8]) -> [Slot; CHUNK] {
+        assert!(rows.len() <= CHUNK, "at most {CHUNK} rows at a time");
+        let mut hashes = [0; CHUNK];
+        for (row, hash) in rows.iter().zip(&mut hashes) {
+            *hash = row.meter.hash();
+            let group = &self.groups[group_of(*hash)];
+            prefetch(&group.index, *hash as usize & group.index.len().wrapping_sub(1));
+        }
+        for hash in &hashes[..rows.len()] {
+            self.groups[group_of(*hash)].prefetch_first(*hash, self.stride);
+        }
+        let mut slots = [Slot::default(); CHUNK];
+        for ((row, hash), slot) in rows.iter().zip(&hashes).zip(&mut slots) {
+            let group = group_of(*hash);
+            let index = self.groups[group].find_or_insert(*hash, &row.meter, heap, self.stride, self.empty);
+            *slot = Slot { group: group as u16, index };
+        }
+        slots
     }
 
     /// The values of a slot.
@@ -120,6 +154,15 @@ impl<V: Pod> Keyed<V> {
 }
 
 impl<V: Pod> Group<V> {
+    /// Asks for the key and the values of the meter at which a search for `hash` starts: most often it is the one.
+    #[inline]
+    fn prefetch_first(&self, hash: u64, stride: usize) {
+        let at = hash as usize & self.index.len().wrapping_sub(1);
+        let slot = (self.index.get(at).map_or(0, |entry| entry & SLOT_MASK) as usize).wrapping_sub(1);
+        prefetch(&self.keys, slot);
+        prefetch(&self.values, slot.wrapping_mul(stride));
+    }
+
     #[inline]
     fn find_or_insert(&mut self, hash: u64, key: &MeterKey, heap: &[u8], stride: usize, empty: V) -> u32 {
         if self.index.is_empty() {
@@ -172,6 +215,19 @@ impl<V: Pod> Group<V> {
     }
 }
 
+/// Asks for the cache line of `list[index]` ahead of its use. An index outside the list is harmless.
+#[inline]
+pub fn prefetch<T>(list: &[T], index: usize) {
+    let at = list.as_ptr().wrapping_add(index);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch is a hint; it neither faults nor changes anything, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// Bits of the hash that neither the group (the highest) nor the position (the lowest) use.
 #[inline]
 fn tag_of(hash: u64) -> u32 {
@@ -181,6 +237,7 @@ fn tag_of(hash: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::reading::Batch;
 
     fn id(meter: u32) -> String {
         if meter.is_multiple_of(3) { format!("a-rather-long-meter-id-{meter}") } else { format!("m{meter}") }
@@ -216,6 +273,23 @@ mod tests {
             assert_eq!(stored.text(heap), id(meter));
             assert_eq!(restored.get(again), [0, u64::from(meter) * 3 + 3]);
         }
+    }
+
+    #[test]
+    fn slots_of_a_chunk_are_those_of_its_rows() {
+        let (mut chunked, mut single) = (Keyed::new(1, 0u8), Keyed::new(1, 0u8));
+        let mut batch = Batch::new(0, 0, 0);
+        for reading in 0..5_000u32 {
+            batch.push(id(reading * 7919 % 1_500).as_bytes(), 0, u64::from(reading), None, 0, &[]);
+        }
+        for length in [CHUNK, 1, 7] {
+            for rows in batch.rows.chunks(length) {
+                let slots = chunked.slots(rows, &batch.heap);
+                let expected: Vec<Slot> = rows.iter().map(|row| single.slot(&row.meter, &batch.heap)).collect();
+                assert_eq!(slots[..rows.len()], expected);
+            }
+        }
+        assert_eq!(chunked.len(), 1_500);
     }
 
     #[test]

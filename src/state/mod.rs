@@ -10,6 +10,8 @@ pub mod slab;
 
 pub use bytes::{Corrupt, Reader, Writer};
 
+use crate::error::{Error, fatal};
+
 /// What a piece of state belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Scope {
@@ -29,6 +31,27 @@ pub trait State {
     /// Appends what belongs to `scope`; nothing when there is nothing to remember.
     fn save(&self, scope: Scope, out: &mut Writer);
 
-    /// Takes over what [`State::save`] wrote for `scope`. The step is new: it remembers nothing of that scope.
+    /// Takes over what [`State::save`] wrote for `scope`. The step is new: it remembers nothing of that scope. The global
+    /// scope is loaded before the others.
     fn load(&mut self, scope: Scope, from: &mut Reader) -> Result<(), Corrupt>;
+}
+
+/// State as it comes back when what `old` saves of `scopes` is loaded into `new`, which remembers nothing. For checks: a
+/// state that cannot read what it wrote ends the process.
+pub fn restored<S: State + ?Sized, N: State>(old: &S, mut new: N, scopes: &[Scope]) -> N {
+    restore(old, &mut new, scopes);
+    new
+}
+
+/// Like [`restored`], in place.
+pub fn restore<S: State + ?Sized, N: State + ?Sized>(old: &S, new: &mut N, scopes: &[Scope]) {
+    for scope in scopes {
+        let mut saved = Writer::default();
+        old.save(*scope, &mut saved);
+        let mut reader = Reader::new(saved.bytes());
+        if !reader.is_empty() {
+            let loaded = new.load(*scope, &mut reader).and_then(|()| reader.finish());
+            loaded.unwrap_or_else(|error| fatal(&Error::internal(format!("{} of {scope:?}: {error}", old.kind().0))));
+        }
+    }
 }
