@@ -11,6 +11,7 @@ pub mod model;
 pub mod settings;
 pub mod time;
 
+pub mod codec;
 pub mod event_time;
 pub mod state;
 
