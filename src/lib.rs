@@ -14,6 +14,7 @@ pub mod time;
 pub mod codec;
 pub mod event_time;
 pub mod state;
+pub mod windows;
 
 
 
