@@ -12,6 +12,7 @@ pub mod settings;
 pub mod time;
 
 pub mod codec;
+pub mod detectors;
 pub mod event_time;
 pub mod state;
 pub mod windows;
