@@ -20,6 +20,7 @@ pub mod windows;
 pub mod connectors;
 pub mod simulator;
 
+pub mod drivers;
 
 
 

@@ -1,0 +1,106 @@
+//! Runs the logic of a step over its events, one after the other. The logic is pure: it never sees a capability.
+
+use crate::drivers::{Events, Output, Reports, output};
+use crate::model::control::{Close, Counts, Event, Report, Tick};
+use crate::model::meter::GROUPS;
+use crate::state::{Scope, State, restore};
+use std::collections::VecDeque;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+/// What a step does.
+///
+/// Events come in canonical order: the data of a tick, then its end. What is emitted for an event must be a function of
+/// the events so far, never of time, threads or hash order.
+pub trait Logic<A, B> {
+    /// Takes in data and appends what follows from it.
+    fn data(&mut self, input: A, out: &mut Vec<B>);
+
+    /// Ends a tick and appends what follows from it. When much is due, appends some of it and returns false; it is
+    /// then called again with the same tick before anything else, after other steps have had their turn.
+    fn close(&mut self, close: &Close, out: &mut Vec<B>, counts: &mut Counts) -> bool;
+
+    /// What it remembers from tick to tick; a step that remembers nothing has none.
+    fn state(&mut self) -> Option<&mut dyn State> {
+        None
+    }
+}
+
+/// Makes the logic of a step, empty. Called again when state is restored.
+pub type Make<A, B> = Box<dyn Fn() -> Box<dyn Logic<A, B>>>;
+
+/// The logic as it comes back from a snapshot.
+fn snapshot_of<A, B>(make: &Make<A, B>, logic: &mut dyn Logic<A, B>) -> Box<dyn Logic<A, B>> {
+    let mut fresh = make();
+    if let (Some(old), Some(new)) = (logic.state(), fresh.state()) {
+        let groups = (0..GROUPS as u16).map(Scope::Group);
+        restore(old, new, &[Scope::Global].into_iter().chain(groups).collect::<Vec<_>>());
+    }
+    fresh
+}
+
+/// Events that wait, under the capabilities for what follows from them and for what is reported of them.
+type Waiting<A> = (Capability<Tick>, Capability<Tick>, VecDeque<Event<A>>);
+
+/// Builds a step on this worker. With `check_state` it is saved and restored after every tick, which must change
+/// nothing.
+pub fn apply<'scope, A: Clone + 'static, B: Clone + 'static>(
+    name: &str,
+    input: Events<'scope, A>,
+    make: Make<A, B>,
+    check_state: bool,
+) -> (Events<'scope, B>, Reports<'scope>) {
+    let scope = input.scope();
+    let mut builder = OperatorBuilder::new(name.to_owned(), scope);
+    let mut input = builder.new_input(input, Pipeline);
+    let (events_out, events) = builder.new_output();
+    let (reports_out, reports) = builder.new_output();
+    let (mut events_out, mut reports_out): (Output<Event<B>>, Output<Report>) = (output(events_out), output(reports_out));
+    let activator = scope.activator_for(builder.operator_info().address);
+    let mut logic = make();
+    builder.build(move |_capabilities| {
+        let mut queue: VecDeque<Waiting<A>> = VecDeque::new();
+        let mut made: Vec<B> = Vec::new();
+        move |_frontiers| {
+            input.for_each(|capability, events| {
+                let tick = *capability.least().expect("events travel under their tick");
+                let (events_cap, reports_cap) = (capability.delayed(&tick, 0), capability.delayed(&tick, 1));
+                queue.push_back((events_cap, reports_cap, events.drain(..).collect()));
+            });
+            while let Some((may_send, may_report, events)) = queue.front_mut() {
+                let mut out = events_out.activate();
+                let mut session = out.session(may_send);
+                while let Some(event) = events.pop_front() {
+                    match event {
+                        Event::Data(data) => {
+                            logic.data(data, &mut made);
+                            session.give_iterator(made.drain(..).map(Event::Data));
+                        }
+                        Event::Close(close) => {
+                            let mut counts = Counts::default();
+                            let done = logic.close(&close, &mut made, &mut counts);
+                            session.give_iterator(made.drain(..).map(Event::Data));
+                            if !counts.is_empty() {
+                                reports_out.activate().session(&*may_report).give(Report { counts });
+                            }
+                            if !done {
+                                events.push_front(Event::Close(close));
+                                activator.activate();
+                                return;
+                            }
+                            session.give(Event::Close(close));
+                            if check_state {
+                                logic = snapshot_of(&make, &mut *logic);
+                            }
+                        }
+                    }
+                }
+                drop(session);
+                drop(out);
+                queue.pop_front();
+            }
+        }
+    });
+    (events, reports)
+}
