@@ -22,6 +22,7 @@ pub mod simulator;
 
 pub mod drivers;
 
+pub mod operators;
 
 
 
