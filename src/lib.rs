@@ -24,6 +24,7 @@ pub mod drivers;
 
 pub mod operators;
 
+pub mod config;
 
 
 

@@ -1,0 +1,48 @@
+//! `[engine]`: how much is in flight. Performance only, except that ticks, and with them the canonical order, are cut by
+//! `tick_size` and `block_size`.
+
+use crate::config::check::{Findings, Section};
+use crate::settings::{Key, Kind};
+
+/// Its keys.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "block_size",
+        kind: Kind::SizeOrAuto(1, 256 << 20),
+        default: Some("\"auto\""),
+        doc: "Bytes of a file that are read and decoded at a time; auto: chosen from the number and size of the files.",
+    },
+    Key {
+        name: "tick_size",
+        kind: Kind::Size(1, 1 << 40),
+        default: Some("\"4MiB\""),
+        doc: "Bytes of input that are taken together in one tick of a bounded run.",
+    },
+    Key {
+        name: "max_ticks_in_flight",
+        kind: Kind::Integer(1, 1_024),
+        default: Some("4"),
+        doc: "Ticks that may be read before the oldest is done: more smooth out stalls and need more memory.",
+    },
+];
+
+/// The engine's settings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Engine {
+    /// Bytes of a block; `None`: chosen from the input.
+    pub block_size: Option<u64>,
+    /// Bytes of a tick.
+    pub tick_size: u64,
+    /// Ticks that may be read before the oldest is done.
+    pub max_ticks_in_flight: usize,
+}
+
+/// Reads the table.
+pub fn read(section: &Section, findings: &mut Findings) -> Engine {
+    let values = findings.values(section, KEYS, &[], &[]);
+    Engine {
+        block_size: values.size("block_size"),
+        tick_size: values.size("tick_size").unwrap_or(4 << 20),
+        max_ticks_in_flight: values.integer("max_ticks_in_flight").unwrap_or(4) as usize,
+    }
+}
