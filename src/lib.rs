@@ -26,7 +26,10 @@ pub mod operators;
 
 pub mod config;
 
+pub mod flow;
+
+pub mod runtime;
 
 
-
+pub mod prelude;
 

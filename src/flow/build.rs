@@ -1,0 +1,72 @@
+//! Builds a dataflow on a worker: coordinator and sources in front, committer and publishers behind.
+
+use crate::config::Settings;
+use crate::drivers::commit::{SharedManifest, collect, committer};
+use crate::drivers::coordinator::{Committed, Plan, coordinator};
+use crate::drivers::gather::gather;
+use crate::drivers::reader::Reader;
+use crate::drivers::source::{Place, Wakers, source};
+use crate::error::Error;
+use crate::flow::{Dataflow, DeadLetters, Flow, Readings, SourceNames};
+use crate::model::control::{SourceReport, Tick};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use timely::dataflow::Scope;
+use timely::dataflow::operators::{Concatenate, ConnectLoop, Feedback};
+
+/// What a worker knows of the job.
+pub struct JobView {
+    /// Name of the dataflow.
+    pub dataflow: String,
+    /// The settings.
+    pub settings: Settings,
+    /// Sources, as this process sees them.
+    pub readers: Vec<(Arc<Reader>, Arc<Wakers>)>,
+    /// Names of all partitions of the job, by index.
+    pub partitions: Rc<[String]>,
+    /// How ticks are cut.
+    pub plan: Plan,
+    /// Where this worker stands.
+    pub place: Place,
+    /// A name of this run that its archive objects carry.
+    pub run: String,
+    /// Save and restore all state after every tick, which must change nothing.
+    pub check_state: bool,
+}
+
+/// Builds `dataflow` on this worker.
+pub fn build(scope: Scope<'_, Tick>, dataflow: &Dataflow, job: Rc<JobView>, manifest: SharedManifest) -> Result<(), Error> {
+    let committed = Committed::default();
+    let (control_loop, control) = scope.feedback::<Vec<SourceReport>>(1);
+    let ticks = coordinator(scope, control, job.plan.clone(), committed.clone());
+
+    let (mut controls, mut reports, mut sources) = (Vec::new(), Vec::new(), BTreeMap::new());
+    for (reader, wakers) in &job.readers {
+        let made = source(scope, ticks.cuts.clone(), reader.clone(), wakers.clone(), job.place);
+        controls.push(made.control);
+        reports.push(made.reports);
+        let names = SourceNames {
+            source: reader.name.clone(),
+            channels: reader.format.channels.iter().map(|(name, _)| name.clone()).collect(),
+            partitions: job.partitions.clone(),
+        };
+        let names = Rc::new(names);
+        let (events, counted) = gather(&reader.name, made.readings, ticks.closes.clone(), job.place);
+        let (letters, none) = gather(&format!("{} dead letters", reader.name), made.dead, ticks.closes.clone(), job.place);
+        reports.extend([counted, none]);
+        let dead = DeadLetters { events: letters, names: names.clone() };
+        sources.insert(reader.name.clone(), Readings { events, dead, names });
+    }
+    scope.concatenate(controls).connect_loop(control_loop);
+
+    let mut flow = Flow { scope, job, sources, steps: Default::default(), reports, publish: Vec::new() };
+    (dataflow.build)(&mut flow)?;
+
+    let ticks = committer(scope.concatenate(flow.reports), manifest.clone(), committed.clone());
+    let late: Vec<_> = flow.publish.into_iter().map(|publish| publish(ticks.clone())).collect();
+    if !late.is_empty() {
+        collect(scope.concatenate(late), manifest, committed);
+    }
+    Ok(())
+}
