@@ -30,6 +30,8 @@ pub mod flow;
 
 pub mod runtime;
 
+pub mod cli;
 
 pub mod prelude;
 
+pub use cli::main;

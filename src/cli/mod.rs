@@ -1,0 +1,236 @@
+//! The command line program: parses what was said, does what needs no dataflow to run, and hands the rest on.
+//!
+//! Exit codes: 0 done, 2 wrong usage or configuration, 1 anything else.
+
+pub mod args;
+pub mod cluster;
+mod demo;
+mod run;
+mod simulate;
+
+#[cfg(test)]
+mod tests;
+
+pub use args::{Command, DemoArgs, SimulateArgs};
+pub use cluster::Cluster;
+
+use crate::config::values::did_you_mean;
+use crate::config::{Given, Loaded, Schema, Settings, digest, load, outputs, print, sources};
+use crate::error::{Error, ErrorKind};
+use crate::flow::Dataflow;
+use crate::{detectors, runtime, simulator};
+use args::{CheckArgs, ConfigArgs, NoCommand, RunArgs};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A program: the dataflows it has, and how what it does is done.
+pub struct Program<'a> {
+    /// Its dataflows.
+    pub dataflows: &'a [Dataflow],
+    /// Runs a dataflow; gives the exit code.
+    pub run: &'a dyn Fn(Run) -> Result<u8, Error>,
+    /// Writes simulated readings.
+    pub simulate: &'a dyn Fn(&SimulateArgs) -> Result<(), Error>,
+    /// Runs the demo.
+    pub demo: &'a dyn Fn(&DemoArgs) -> Result<(), Error>,
+}
+
+/// What `meterflow run` is to do, checked.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Index in the list of dataflows.
+    pub dataflow: usize,
+    /// Everything that is set.
+    pub settings: Settings,
+    /// On what it runs.
+    pub cluster: Cluster,
+    /// Where the summary goes.
+    pub summary: Option<PathBuf>,
+    /// The whole command line after the program's name, to start the other processes with.
+    pub arguments: Vec<OsString>,
+}
+
+/// The program of these dataflows: does what its command line says.
+pub fn main(dataflows: &[Dataflow]) -> ExitCode {
+    runtime::memory::keep();
+    let cores = cores();
+    let demo = |args: &DemoArgs| {
+        let program = program_names(dataflows);
+        demo::demo(dataflows, &schema(&program), args.threads.unwrap_or(cores), &args.out)
+    };
+    let run = |asked: Run| run::run(dataflows, asked);
+    process(&Program { dataflows, run: &run, simulate: &simulate::simulate, demo: &demo })
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Does what the command line of this process says.
+fn process(program: &Program) -> ExitCode {
+    let variables = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect::<Vec<_>>();
+    let args: Vec<OsString> = std::env::args_os().collect();
+    // Not locked: sinks write to standard output while a dataflow runs.
+    let code = execute(program, &args, &variables, cores(), &mut io::stdout(), &mut io::stderr());
+    ExitCode::from(code)
+}
+
+fn lossy(text: OsString) -> String {
+    text.to_string_lossy().into_owned()
+}
+
+/// Does what `args` (the name of the program first) say, and returns the exit code.
+pub fn execute(
+    program: &Program,
+    args: &[OsString],
+    variables: &[(String, String)],
+    cores: usize,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> u8 {
+    let result = match args::parse(args.iter().cloned(), simulator::KEYS) {
+        Ok(Command::Run(run)) => run_dataflow(program, run, args, variables, cores, err),
+        Ok(Command::List) => write(out, &list(program)).map(|()| 0),
+        Ok(Command::Check(check)) => check_config(program, &check, variables, out),
+        Ok(Command::Config) => write(out, &print::print(&schema(&program_names(program.dataflows)))).map(|()| 0),
+        Ok(Command::Simulate(args)) => (program.simulate)(&args).map(|()| 0),
+        Ok(Command::Demo(args)) => (program.demo)(&args).map(|()| 0),
+        Err(NoCommand::Wrong(error)) => Err(error),
+        Err(NoCommand::Said(said)) => {
+            let text = said.render().to_string();
+            match said.use_stderr() {
+                true => write(err, &text).map(|()| 2),
+                false => write(out, &text).map(|()| 0),
+            }
+        }
+    };
+    result.unwrap_or_else(|error| {
+        // If this cannot be written there is nothing left to say; the exit code stands.
+        let _ = writeln!(err, "{error}");
+        error.exit_code()
+    })
+}
+
+/// Writes text; a reader that has seen enough (`meterflow config | head`) is no error.
+fn write(out: &mut dyn Write, text: &str) -> Result<(), Error> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::output("standard output", error)),
+        _ => Ok(()),
+    }
+}
+
+fn list(program: &Program) -> String {
+    let width = program.dataflows.iter().map(|dataflow| dataflow.name.len()).max().unwrap_or(0);
+    program.dataflows.iter().map(|dataflow| format!("{:width$}  {}\n", dataflow.name, dataflow.about)).collect()
+}
+
+fn find(program: &Program, name: &str) -> Result<usize, Error> {
+    program.dataflows.iter().position(|dataflow| dataflow.name == name).ok_or_else(|| {
+        let names = || program.dataflows.iter().map(|dataflow| dataflow.name);
+        let near = match did_you_mean(name, names()) {
+            near if near.is_empty() => format!("; there are: {}", names().collect::<Vec<_>>().join(", ")),
+            near => near,
+        };
+        Error::usage(format!("no dataflow {name:?}{near}"))
+    })
+}
+
+fn run_dataflow(
+    program: &Program,
+    run: RunArgs,
+    args: &[OsString],
+    variables: &[(String, String)],
+    cores: usize,
+    err: &mut dyn Write,
+) -> Result<u8, Error> {
+    let dataflow = find(program, &run.dataflow)?;
+    let cluster = cluster::cluster(&run.cluster, cores)?;
+    let loaded = load_config(program, Some(dataflow), &run.config, variables)?;
+    let (settings, warnings) = loaded.into_result()?;
+    for warning in warnings {
+        write(err, &format!("warning: {warning}\n"))?;
+    }
+    let mut arguments = args.get(1..).unwrap_or_default().to_vec();
+    if run.cluster.threads.is_none() {
+        // A process that is started with these does not know that it shares the cores.
+        arguments.extend(["-w".into(), cluster.threads.to_string().into()]);
+    }
+    (program.run)(Run { dataflow, settings, cluster, summary: run.summary, arguments })
+}
+
+fn check_config(
+    program: &Program,
+    check: &CheckArgs,
+    variables: &[(String, String)],
+    out: &mut dyn Write,
+) -> Result<u8, Error> {
+    let dataflow = check.dataflow.as_deref().map(|name| find(program, name)).transpose()?;
+    let Loaded { settings, problems, warnings } = load_config(program, dataflow, &check.config, variables)?;
+    let mut text: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+    text.extend(warnings.iter().map(|warning| format!("warning: {warning}\n")));
+    match &settings {
+        Some(settings) => text += &format!("ok\n{}", digest::digest(settings)),
+        None if problems.len() == 1 => text += "1 problem\n",
+        None => text += &format!("{} problems\n", problems.len()),
+    }
+    write(out, &text)?;
+    Ok(if settings.is_some() { 0 } else { 2 })
+}
+
+fn load_config(
+    program: &Program,
+    dataflow: Option<usize>,
+    args: &ConfigArgs,
+    variables: &[(String, String)],
+) -> Result<Loaded, Error> {
+    let text = args.config.as_ref().map(|path| {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Ok((name, text)),
+            Err(error) => Err(Error::new(ErrorKind::Config, name, format!("the configuration cannot be read: {error}"))),
+        }
+    });
+    let text = text.transpose()?;
+    let file = text.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+    let mut names = program_names(program.dataflows);
+    if let Some(dataflow) = dataflow {
+        names.needed = program.dataflows[dataflow].sources.to_vec();
+    }
+    Ok(load(&schema(&names), &Given { file, variables, sets: &args.sets }))
+}
+
+/// Names that one configuration for all dataflows of a program can have.
+struct Names {
+    sources: Vec<&'static str>,
+    needed: Vec<&'static str>,
+    sinks: Vec<&'static str>,
+}
+
+fn program_names(dataflows: &[Dataflow]) -> Names {
+    let all = |names: fn(&Dataflow) -> &'static [&'static str]| {
+        let mut all: Vec<&'static str> = Vec::new();
+        for name in dataflows.iter().flat_map(names) {
+            if !all.contains(name) {
+                all.push(name);
+            }
+        }
+        all
+    };
+    let sources = all(|dataflow| dataflow.sources);
+    // Whatever is run, these are read.
+    let needed = sources.iter().copied().filter(|name| dataflows.iter().all(|dataflow| dataflow.sources.contains(name)));
+    Names { needed: needed.collect(), sinks: all(|dataflow| dataflow.sinks), sources }
+}
+
+fn schema(names: &Names) -> Schema<'_> {
+    Schema {
+        source_kinds: sources::KINDS,
+        sink_kinds: outputs::KINDS,
+        detectors: detectors::ALL,
+        sources: &names.sources,
+        needed: &names.needed,
+        sinks: &names.sinks,
+    }
+}
