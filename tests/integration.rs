@@ -1,1 +1,10 @@
 //! The integration tests: one binary, so that they link once.
+
+mod dataflows;
+mod docs;
+mod engine;
+mod malformed;
+mod outside;
+mod processes;
+mod support;
+mod tidy;

@@ -1,0 +1,273 @@
+//! The real binary: several processes, exit codes, messages, standard input and output, compressed files.
+
+use crate::support::{Folder, json, lines, sorted};
+use meterflow::runtime::launch::local_addresses;
+use meterflow::time::Stopwatch;
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Seconds that a run may take on a busy machine before it is taken to hang.
+const LIMIT: f64 = 60.0;
+
+/// A process of the program, with what it says going to files.
+struct Process {
+    child: Child,
+    name: String,
+}
+
+/// What a process said, and what it exited with; no code: it was killed by a signal.
+#[derive(Debug)]
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Process {
+    fn start(folder: &Folder, name: &str, arguments: &[&str], input: Option<&[u8]>) -> Process {
+        let file = |kind: &str| File::create(folder.at(&format!("{name}.{kind}"))).expect("a file can be made");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_meterflow"))
+            .args(arguments)
+            .env_clear()
+            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(file("out"))
+            .stderr(file("err"))
+            .spawn()
+            .expect("the program starts");
+        if let (Some(bytes), Some(mut stdin)) = (input, child.stdin.take()) {
+            stdin.write_all(bytes).expect("the program reads its input");
+        }
+        Process { child, name: name.to_owned() }
+    }
+
+    /// Waits for its end; one that hangs is killed.
+    fn end(mut self, folder: &Folder) -> Said {
+        let begin = Stopwatch::start();
+        let mut status = None;
+        while status.is_none() && begin.seconds() < LIMIT {
+            std::thread::sleep(Duration::from_millis(10));
+            status = self.child.try_wait().expect("the program can be waited for");
+        }
+        let read = |kind: &str| fs::read_to_string(folder.at(&format!("{}.{kind}", self.name))).expect("what it said");
+        let (out, err) = (read("out"), read("err"));
+        let Some(status) = status else {
+            self.child.kill().expect("the program can be ended");
+            self.child.wait().expect("it has ended");
+            panic!("{} hangs; it said:\n{out}{err}", self.name);
+        };
+        Said { code: status.code(), out, err }
+    }
+}
+
+/// Runs the program to its end.
+fn meterflow(folder: &Folder, arguments: &[&str]) -> Said {
+    Process::start(folder, "said", arguments, None).end(folder)
+}
+
+fn line(meter: &str, time: i64, volts: i64) -> String {
+    format!("{{\"meter_id\":\"{meter}\",\"timestamp\":{},\"voltage\":{volts}}}\n", 1_704_067_200_000 + time)
+}
+
+/// A file of readings of three meters, some too high, one late, one broken.
+fn readings(file: i64) -> String {
+    let normal = |i: i64| line(&format!("m{}", (file + i) % 7), i * 1000, 228 + i % 5 + if i % 50 == 49 { 40 } else { 0 });
+    let mut text: String = (0..400).map(normal).collect();
+    text += &line("m0", 5_000, 230);
+    text + "broken\n"
+}
+
+/// A configuration that reads `input` and writes to a folder of its own.
+fn config(folder: &Folder, name: &str, input: &str) -> String {
+    let sink =
+        |sink: &str| format!("[sinks.{sink}]\nkind = \"file\"\npath = {:?}\n", folder.at(&format!("{name}/{sink}.jsonl")));
+    let sinks: String = ["anomalies", "stats", "late", "dead_letters"].map(sink).concat();
+    let text = format!(
+        "[sources.readings]\nkind = \"file\"\npath = {:?}\nmax_jump = \"off\"\nout_of_orderness = \"10s\"\n\
+         [windows]\nkind = \"tumbling\"\nsize = \"1m\"\n[detectors.limits]\n[detectors.moving_average]\n\
+         channels = [\"voltage\"]\n{sinks}[engine]\nblock_size = \"1KiB\"\ntick_size = \"8KiB\"\n",
+        folder.at(input)
+    );
+    folder.write(&format!("{name}.toml"), text).display().to_string()
+}
+
+/// The summary without what depends on the machine.
+fn summary(path: &str) -> Value {
+    let mut summary = json(&lines(path)[0]);
+    for name in ["seconds", "cpu_seconds"] {
+        let value = summary.as_object_mut().expect("an object").remove(name);
+        assert!(value.is_some_and(|value| value.as_f64().is_some_and(|seconds| seconds > 0.0)), "no {name}");
+    }
+    summary
+}
+
+#[test]
+fn two_processes_write_what_one_worker_writes() {
+    let folder = Folder::new("processes");
+    (0..5).for_each(|file| drop(folder.write(&format!("in/{file}.jsonl"), readings(file))));
+    let mut summaries = Vec::new();
+    for (name, shape) in [("one", &["-w", "1"][..]), ("two", &["-n", "2", "-w", "1"]), ("four", &["-n", "2", "-w", "2"])] {
+        let config = config(&folder, name, "in/*.jsonl");
+        let file = folder.at(&format!("{name}.json"));
+        let arguments = [&["run", "anomaly", "--config", &config, "--summary", &file], shape].concat();
+        let said = meterflow(&folder, &arguments);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        summaries.push(summary(&file));
+        for sink in ["anomalies", "stats", "late", "dead_letters"] {
+            let [found, wanted] = [name, "one"].map(|name| sorted(folder.at(&format!("{name}/{sink}.jsonl"))));
+            assert!(!found.is_empty() && found == wanted, "{name}: {sink} differ");
+        }
+    }
+    let source = &summaries[0]["sources"]["readings"];
+    let [read, used, late, duplicate, dead] =
+        ["read", "used", "late", "duplicate", "dead"].map(|name| source[name].as_u64().expect("a count"));
+    assert_eq!((read, used + late + duplicate + dead, late, dead), (5 * 402, read, 5, 5));
+    assert_eq!(source["dead_by_reason"]["not_json"], 5);
+    assert_eq!(summaries[0]["anomalies"]["total"], lines(folder.at("one/anomalies.jsonl")).len());
+    assert_eq!(summaries[0]["windows"], lines(folder.at("one/stats.jsonl")).len());
+    assert_eq!(summaries[1], summaries[0]);
+    assert_eq!(summaries[2], summaries[0]);
+}
+
+#[test]
+fn processes_that_see_different_files_end() {
+    let folder = Folder::new("lists");
+    for name in ["a/0.jsonl", "a/1.jsonl", "b/0.jsonl"] {
+        folder.write(name, readings(0));
+    }
+    folder.write("b/1.jsonl", readings(0) + "more\n");
+    folder.write("c/0.jsonl", readings(0));
+    for other in ["b/*", "c/*"] {
+        let hosts = folder.write("hosts", local_addresses(2).expect("free ports").join("\n")).display().to_string();
+        let start = |process: &str, input: &str| {
+            let config = config(&folder, process, input);
+            let arguments = ["run", "anomaly", "--config", &config, "-w", "1", "-n", "2", "-p", process, "-h", &hosts];
+            Process::start(&folder, &format!("process{process}"), &arguments, None)
+        };
+        let processes = [start("0", "a/*"), start("1", other)];
+        let [first, second] = processes.map(|process| process.end(&folder));
+        assert_eq!((first.code, second.code), (Some(1), Some(1)), "{other}: {first:?} {second:?}");
+        assert!(first.err.contains("process 1: does not see the same input files as process 0"), "{first:?}");
+        assert!(first.err.contains("every host must see the same list of files"), "{first:?}");
+        let lost = "meterflow: process 0: the connection to it is lost";
+        assert!(second.err.starts_with(lost) && !second.err.contains("panicked"), "{second:?}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_2() {
+    let folder = Folder::new("usage");
+    folder.write("in.jsonl", readings(0));
+    let good = config(&folder, "good", "in.jsonl");
+    let cases: &[(&[&str], &str)] = &[
+        (&[], "Usage"),
+        (&["rum"], "run"),
+        (&["run"], "<DATAFLOW>"),
+        (&["run", "anomally", "--config", &good], "anomaly"),
+        (&["run", "anomaly", "--config", &good, "-w", "0"], "'0'"),
+        (&["run", "anomaly", "--config", &good, "-w", "many"], "'many'"),
+        (&["run", "anomaly", "--config", &good, "-n", "2", "-p", "2"], "the last one is 1"),
+        (&["run", "anomaly", "--config", &good, "-h", "nowhere"], "nowhere: the host file cannot be read"),
+        (&["run", "anomaly", "--config", &good, "--fast"], "--fast"),
+        (&["run", "anomaly", "--config", "nowhere.toml"], "nowhere.toml"),
+        (&["run", "anomaly", "--config", &good, "--set", "windows.slde=1s"], "did you mean \"slide\"?"),
+        (&["simulate", "--meters", "-1"], "--meters"),
+    ];
+    for (arguments, wanted) in cases {
+        let said = meterflow(&folder, arguments);
+        assert_eq!(said.code, Some(2), "{arguments:?}: {said:?}");
+        assert!(said.err.contains(wanted) && said.out.is_empty(), "{arguments:?}: {said:?}");
+    }
+    assert!(!fs::exists(folder.at("good")).expect("a folder"), "something was written");
+}
+
+#[test]
+fn check_says_0_or_2() {
+    let folder = Folder::new("check");
+    let good = config(&folder, "good", "in.jsonl");
+    let said = meterflow(&folder, &["check", "--config", &good]);
+    assert!(said.code == Some(0) && said.out.starts_with("ok\n"), "{said:?}");
+    let bad = folder.write("bad.toml", "[windows]\nkind = \"sliding\"\nsize = \"1m\"\nslide = \"7s\"\nslip = 1\n");
+    let said = meterflow(&folder, &["check", "--config", &bad.display().to_string()]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(
+        said.out.contains("bad.toml:4") && said.out.contains("bad.toml:5") && said.out.ends_with("problems\n"),
+        "{said:?}"
+    );
+    let said = meterflow(&folder, &["check", "--config", &folder.at("nowhere.toml")]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    for (arguments, wanted) in [(&["list"][..], "template"), (&["config"], "[windows]"), (&["--help"], "Usage")] {
+        let said = meterflow(&folder, arguments);
+        assert!(said.code == Some(0) && said.out.contains(wanted), "{arguments:?}: {said:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_or_written_is_1() {
+    let folder = Folder::new("unusable");
+    folder.write("in.jsonl", readings(0));
+    let mut torn = gzip(&readings(0));
+    torn.truncate(torn.len() / 2);
+    folder.write("torn.gz", &torn);
+    folder.write("file", "");
+    let run = |config: &str, more: &[&str]| meterflow(&folder, &[&["run", "anomaly", "--config", config], more].concat());
+    let missing = run(&config(&folder, "missing", "nowhere/*.jsonl"), &[]);
+    assert_eq!(missing.code, Some(1), "{missing:?}");
+    assert!(missing.err.contains("nowhere/*.jsonl: no such file; sources.readings.path"), "{missing:?}");
+    let broken = run(&config(&folder, "broken", "torn.gz"), &["-w", "2"]);
+    assert_eq!(broken.code, Some(1), "{broken:?}");
+    assert!(broken.err.contains("torn.gz") && !broken.err.contains("panicked"), "{broken:?}");
+    let good = config(&folder, "good", "in.jsonl");
+    for path in ["file/anomalies.jsonl", "file/", "file/deeper/"] {
+        let said = run(&good, &["--set", &format!("sinks.anomalies.path={}", folder.at(path))]);
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert!(said.err.contains(&folder.at(path)) && said.err.contains("can the folder be made"), "{said:?}");
+    }
+    let said = run(&good, &["--summary", &folder.at("file/summary.json")]);
+    assert!(said.code == Some(1) && said.err.contains("file/summary.json"), "{said:?}");
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    writer.write_all(text.as_bytes()).expect("memory can be written");
+    writer.finish().expect("memory can be written")
+}
+
+#[test]
+fn from_standard_input_to_standard_output_however_compressed() {
+    let folder = Folder::new("pipes");
+    let text = readings(0);
+    folder.write("plain", &text);
+    // Two members, as `cat a.gz b.gz` makes them.
+    let (half, rest) = text.split_at(text.len() / 2);
+    folder.write("gzip", [gzip(half), gzip(rest)].concat());
+    folder.write("zstd", zstd::encode_all(text.as_bytes(), 1).expect("it can be compressed"));
+    let good = config(&folder, "good", "plain");
+    let to_file = format!("kind = \"file\"\npath = {:?}", folder.at("good/anomalies.jsonl"));
+    let to_stdout = lines(&good).join("\n").replace(&to_file, "kind = \"stdout\"");
+    folder.write("good.toml", to_stdout);
+    let mut wanted: Option<Vec<String>> = None;
+    // Several processes connect before they write: nothing but results goes to standard output.
+    for (input, processes) in [("plain", "1"), ("gzip", "1"), ("zstd", "1"), ("-", "1"), ("plain", "2")] {
+        let path = if input == "-" { input.to_owned() } else { folder.at(input) };
+        let set = format!("sources.readings.path={path}");
+        let arguments = ["run", "anomaly", "--config", &good, "-n", processes, "-w", "2", "--set", &set];
+        let bytes = (input == "-").then_some(text.as_bytes());
+        let said = Process::start(&folder, "said", &arguments, bytes).end(&folder);
+        assert_eq!(said.code, Some(0), "{input}, {processes}: {said:?}");
+        // Ids and lines name the partition; all else is the same.
+        let anonymous = |line: &str| {
+            let mut line = json(line);
+            assert_eq!(line["partition"], input);
+            line["id"].take();
+            line["partition"].take();
+            line.to_string()
+        };
+        let mut found: Vec<String> = said.out.lines().map(anonymous).collect();
+        found.sort();
+        assert!(found.len() > 5, "{said:?}");
+        assert_eq!(wanted.get_or_insert(found.clone()), &found, "{input}");
+    }
+}
