@@ -56,6 +56,12 @@ impl<D> Default for Pending<D> {
     }
 }
 
+/// The data of a tick that is complete in canonical order: several workers sent them, and they came in any order.
+fn in_order<D: Ordered>(mut data: Vec<D>) -> Vec<D> {
+    data.sort_unstable_by_key(D::order);
+    data
+}
+
 /// Whether nothing can come any more at `tick`.
 pub(super) fn is_past(frontier: &MutableAntichain<Tick>, tick: Tick) -> bool {
     !frontier.frontier().iter().any(|time| time.less_equal(&tick))
@@ -109,9 +115,9 @@ pub fn gather<'scope, D: Ordered>(
                 && entry.get().close.is_some()
                 && is_past(&frontiers[0], *entry.key())
             {
-                let Pending { mut data, close } = entry.remove();
+                let Pending { data, close } = entry.remove();
                 let Some((close, events, reports)) = close else { continue };
-                data.sort_unstable_by_key(D::order);
+                let data = in_order(data);
                 let kept: u64 = data.iter().map(D::kept).sum();
                 let data = data.into_iter().map(|data| Event::Data(Rc::new(data)));
                 events_out.activate().session(&events).give_iterator(data.chain([Event::Close(close)]));
@@ -123,4 +129,31 @@ pub fn gather<'scope, D: Ordered>(
         }
     });
     (events, reports)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct At(u32, u64, bool);
+
+    impl Ordered for At {
+        fn order(&self) -> (u32, u64, bool) {
+            (self.0, self.1, self.2)
+        }
+    }
+
+    #[test]
+    fn a_tick_is_ordered_by_partition_then_offset_then_used_before_late() {
+        let wanted = [At(0, 5, false), At(0, 5, true), At(0, 70, false), At(1, 0, false), At(1, 9, true)];
+        for turn in 0..wanted.len() {
+            let mut arrived = wanted.to_vec();
+            arrived.rotate_left(turn);
+            assert_eq!(in_order(arrived.clone()), wanted);
+            arrived.reverse();
+            assert_eq!(in_order(arrived), wanted);
+        }
+    }
 }
