@@ -288,7 +288,7 @@ mod tests {
             let newest = Some(1000 + 100 * take.end as i64);
             let (tick, partition) = (cut.tick, take.partition);
             let ended = take.end >= blocks;
-            let taken = Taken { tick, partition, end_offset: take.end * 100, blocks: take.end, newest, ended };
+            let taken = Taken { tick, partition, end_offset: take.end * 100, blocks: take.end, newest, run: (0, 0), ended };
             state.hear(SourceReport::Taken(taken));
         }
     }

@@ -126,7 +126,7 @@ mod tests {
 
     fn taken(take: &Take, newest: i64, ended: bool) -> Taken {
         let Take { partition, end: blocks, .. } = *take;
-        Taken { tick: 0, partition, end_offset: blocks * 100, blocks, newest: Some(newest), ended }
+        Taken { tick: 0, partition, end_offset: blocks * 100, blocks, newest: Some(newest), run: (0, 0), ended }
     }
 
     #[test]

@@ -4,10 +4,9 @@
 use crate::codec::{CsvHeader, Decoder, Format};
 use crate::connectors::{Block, Blocks};
 use crate::drivers::decoded::{Decoded, Judged};
-use crate::error::Error;
+use crate::error::{Error, fatal};
 use crate::event_time::{Clock, Rules};
 use crate::model::control::{Cut, Opened, Taken, Tick};
-use crate::state::{self, Corrupt, Scope, State, Writer, restored};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -158,11 +157,12 @@ impl Reader {
             end_offset: turn.end_offset,
             blocks: turn.next,
             newest: turn.clock.newest(),
+            run: turn.clock.run(),
             ended: turn.ended,
         };
         if self.check_state && task.last {
             let waiting = std::mem::take(&mut turn.waiting);
-            *turn = Turn { waiting, ..restored(&*turn, Turn::default(), &[Scope::Partition(task.partition)]) };
+            *turn = Turn { waiting, ..Turn::after(&taken) };
         }
         let following = turn.next;
         let next = turn.waiting.remove(&following);
@@ -170,26 +170,12 @@ impl Reader {
     }
 }
 
-impl State for Turn {
-    fn kind(&self) -> (&'static str, u16) {
-        ("source partition", 1)
-    }
-
-    fn save(&self, scope: Scope, out: &mut Writer) {
-        if let Scope::Partition(_) = scope {
-            out.value(self.next);
-            out.value(self.end_offset);
-            out.value(u64::from(self.ended));
-            self.clock.save(out);
-        }
-    }
-
-    fn load(&mut self, _: Scope, from: &mut state::Reader) -> Result<(), Corrupt> {
-        self.next = from.value()?;
-        self.end_offset = from.value()?;
-        self.ended = from.value::<u64>()? == 1;
-        self.clock = Clock::load(from)?;
-        Ok(())
+impl Turn {
+    /// The turn as the control record of a tick left it.
+    fn after(taken: &Taken) -> Turn {
+        let clock = Clock::restored(taken.newest, taken.run);
+        let clock = clock.unwrap_or_else(|| fatal(&Error::internal(format!("no clock can be at {taken:?}"))));
+        Turn { next: taken.blocks, clock, end_offset: taken.end_offset, ended: taken.ended, waiting: BTreeMap::new() }
     }
 }
 

@@ -71,6 +71,8 @@ pub struct Taken {
     pub blocks: u64,
     /// Newest event time.
     pub newest: Option<i64>,
+    /// Records in a row that lie too far ahead to move it, and the smallest of their times.
+    pub run: (u8, i64),
     /// Whether there is nothing more to come.
     pub ended: bool,
 }

@@ -1,5 +1,6 @@
 //! Plain types that everything else speaks of: meters, readings, results, dead letters, control records.
 
+pub mod commit;
 pub mod control;
 pub mod dead;
 pub mod meter;
