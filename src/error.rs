@@ -15,6 +15,8 @@ pub enum ErrorKind {
     Input,
     /// Look at what is written: no space, no permission, somebody else's file.
     Output,
+    /// Look at the state folder: it does not go with the program, the settings or the input. A person must decide.
+    State,
     /// Look at the other processes or the network.
     Cluster,
     /// Report it: the program is wrong.
@@ -98,6 +100,11 @@ impl Error {
         Error::new(ErrorKind::Output, place, message)
     }
 
+    /// A state folder that does not go with what is to be run.
+    pub fn state(place: impl Into<String>, message: impl fmt::Display) -> Error {
+        Error::new(ErrorKind::State, place, message)
+    }
+
     /// A process that is missing, or that disagrees.
     pub fn cluster(place: impl Into<String>, message: impl fmt::Display) -> Error {
         Error::new(ErrorKind::Cluster, place, message)
@@ -118,7 +125,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self.kind {
             ErrorKind::Usage | ErrorKind::Config => 2,
-            ErrorKind::Input | ErrorKind::Output | ErrorKind::Cluster | ErrorKind::Internal => 1,
+            ErrorKind::Input | ErrorKind::Output | ErrorKind::State | ErrorKind::Cluster | ErrorKind::Internal => 1,
         }
     }
 }

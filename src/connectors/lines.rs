@@ -40,6 +40,17 @@ impl FileLines {
     }
 }
 
+impl FileLines {
+    /// Goes on behind the first `length` bytes of a file (what stands beyond them is gone), or behind all that is there.
+    pub fn resume(path: &Path, length: Option<u64>) -> io::Result<FileLines> {
+        let file = File::options().append(true).open(path)?;
+        if let Some(length) = length {
+            file.set_len(length)?;
+        }
+        Ok(FileLines { file, path: path.to_path_buf() })
+    }
+}
+
 impl LineSink for FileLines {
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         self.file.write_all(lines)

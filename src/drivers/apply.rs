@@ -1,10 +1,13 @@
 //! Runs the logic of a step over its events, one after the other. The logic is pure: it never sees a capability.
 
+use crate::drivers::snapshot::{Freezer, Snapshots};
 use crate::drivers::{Events, Output, Reports, output};
+use crate::error::Error;
 use crate::model::control::{Close, Counts, Event, Report, Tick};
 use crate::model::meter::GROUPS;
 use crate::state::{Scope, State, restore};
 use std::collections::VecDeque;
+use std::time::Duration;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -50,7 +53,8 @@ pub fn apply<'scope, A: Clone + 'static, B: Clone + 'static>(
     input: Events<'scope, A>,
     make: Make<A, B>,
     check_state: bool,
-) -> (Events<'scope, B>, Reports<'scope>) {
+    snapshots: &Snapshots,
+) -> Result<(Events<'scope, B>, Reports<'scope>), Error> {
     let scope = input.scope();
     let mut builder = OperatorBuilder::new(name.to_owned(), scope);
     let mut input = builder.new_input(input, Pipeline);
@@ -59,7 +63,13 @@ pub fn apply<'scope, A: Clone + 'static, B: Clone + 'static>(
     let (mut events_out, mut reports_out): (Output<Event<B>>, Output<Report>) = (output(events_out), output(reports_out));
     let activator = scope.activator_for(builder.operator_info().address);
     let mut logic = make();
-    builder.build(move |_capabilities| {
+    let mut freezer = Freezer::default();
+    if let Some(state) = logic.state() {
+        let scopes = snapshots.scopes();
+        snapshots.restore(name, state, &scopes)?;
+        freezer = snapshots.enter(name, state, scopes);
+    }
+    builder.build_reschedule(move |_capabilities| {
         let mut queue: VecDeque<Waiting<A>> = VecDeque::new();
         let mut made: Vec<B> = Vec::new();
         move |_frontiers| {
@@ -68,6 +78,10 @@ pub fn apply<'scope, A: Clone + 'static, B: Clone + 'static>(
                 let (events_cap, reports_cap) = (capability.delayed(&tick, 0), capability.delayed(&tick, 1));
                 queue.push_back((events_cap, reports_cap, events.drain(..).collect()));
             });
+            if !thaw(&mut freezer, &mut *logic) {
+                activator.activate_after(SAVE_AGAIN);
+                return true;
+            }
             while let Some((may_send, may_report, events)) = queue.front_mut() {
                 let mut out = events_out.activate();
                 let mut session = out.session(may_send);
@@ -82,16 +96,21 @@ pub fn apply<'scope, A: Clone + 'static, B: Clone + 'static>(
                             let done = logic.close(&close, &mut made, &mut counts);
                             session.give_iterator(made.drain(..).map(Event::Data));
                             if !counts.is_empty() {
-                                reports_out.activate().session(&*may_report).give(Report { counts });
+                                reports_out.activate().session(&*may_report).give(Report::counted(counts));
                             }
                             if !done {
                                 events.push_front(Event::Close(close));
                                 activator.activate();
-                                return;
+                                return true;
                             }
                             session.give(Event::Close(close));
                             if check_state {
                                 logic = snapshot_of(&make, &mut *logic);
+                            }
+                            if close.snapshot {
+                                freezer.freeze(close.tick);
+                                activator.activate();
+                                return true;
                             }
                         }
                     }
@@ -100,7 +119,16 @@ pub fn apply<'scope, A: Clone + 'static, B: Clone + 'static>(
                 drop(out);
                 queue.pop_front();
             }
+            false
         }
     });
-    (events, reports)
+    Ok((events, reports))
+}
+
+/// How long a step whose bytes nobody takes waits.
+const SAVE_AGAIN: Duration = Duration::from_millis(1);
+
+/// Saves more of a frozen step; whether it may go on.
+fn thaw<A, B>(freezer: &mut Freezer, logic: &mut dyn Logic<A, B>) -> bool {
+    !freezer.is_frozen() || logic.state().is_none_or(|state| freezer.save(state))
 }

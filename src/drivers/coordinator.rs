@@ -2,16 +2,22 @@
 //!
 //! It hears from the sources through a loop in the dataflow. A tick is cut when the reports that its plan depends on are
 //! in and the committer is not too far behind; it is closed, with the watermark, when all its takes have been reported.
+//! Ticks that an earlier run has committed are cut as they were recorded.
 
 use crate::drivers::plan::{LAG, Planner};
+use crate::drivers::resume::{Resume, Stop};
+use crate::drivers::snapshot::{Freezer, Snapshots};
+use crate::drivers::standing::Standing;
 use crate::drivers::{Output, To, output, to_all};
 use crate::error::{Error, fatal};
 use crate::event_time::Watermark;
-use crate::model::control::{Close, Cut, Opened, SourceReport, Taken, Tick};
+use crate::model::commit::Commit;
+use crate::model::control::{Close, Counts, Cut, Opened, SourceReport, Taken, Tick};
 use crate::state::{Scope as StateScope, restored};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -19,7 +25,7 @@ use timely::dataflow::{Scope, Stream};
 use timely::scheduling::Activator;
 
 /// What the coordinator must know of the job.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Plan {
     /// Processes of the job.
     pub processes: u32,
@@ -33,8 +39,12 @@ pub struct Plan {
     pub in_flight: u64,
     /// The time of the run, ms.
     pub now: i64,
-    /// Save and restore the watermark after every tick, which must change nothing.
+    /// Save and restore where the job stands after every tick, which must change nothing.
     pub check_state: bool,
+    /// What an earlier run has left.
+    pub resume: Arc<Resume>,
+    /// Asks for an end before the input has ended.
+    pub stop: Arc<Stop>,
 }
 
 /// How far committer and publishers have come: shared with the coordinator, which lives on the same worker.
@@ -80,6 +90,8 @@ pub struct Coordinator<'scope> {
     pub cuts: Stream<'scope, Tick, Vec<To<Cut>>>,
     /// The ends of ticks, for every worker.
     pub closes: Stream<'scope, Tick, Vec<To<Close>>>,
+    /// The same as records that lack what steps report, for the committer; on worker 0.
+    pub records: Stream<'scope, Tick, Vec<Commit>>,
 }
 
 /// Builds the coordinator; `control` is the loop from the sources.
@@ -88,39 +100,52 @@ pub fn coordinator<'scope>(
     control: Stream<'scope, Tick, Vec<SourceReport>>,
     plan: Plan,
     committed: Committed,
-) -> Coordinator<'scope> {
+    snapshots: &Snapshots,
+) -> Result<Coordinator<'scope>, Error> {
     let mut builder = OperatorBuilder::new("coordinator".to_owned(), scope);
     let (cuts_out, cuts) = builder.new_output();
     let (closes_out, closes) = builder.new_output();
+    let (records_out, records) = builder.new_output();
     // What the loop brings is answered under capabilities held since the cut, never under its own.
     let mut input = builder.new_input_connection(control, Exchange::new(|_: &SourceReport| 0), []);
     let (mut cuts_out, mut closes_out): (Output<To<Cut>>, Output<To<Close>>) = (output(cuts_out), output(closes_out));
-    let activator = scope.activator_for(builder.operator_info().address);
-    committed.wake.set(Some(activator));
+    let mut records_out: Output<Commit> = output(records_out);
+    let address = builder.operator_info().address;
+    committed.wake.set(Some(scope.activator_for(address.clone())));
     let peers = scope.peers();
     let in_flight = plan.in_flight;
-    let mut state = (scope.index() == 0).then(|| State::new(plan));
+    let mut state = (scope.index() == 0).then(|| {
+        plan.stop.wake_with(scope.worker().sync_activator_for(address.to_vec()));
+        State::new(plan, snapshots.clone())
+    });
     builder.build(move |capabilities| {
-        let [cut, close] = <[Capability<Tick>; 2]>::try_from(capabilities).expect("one capability for each output");
-        let mut held = state.is_some().then_some((cut, close));
+        let held = <[Capability<Tick>; 3]>::try_from(capabilities).expect("one capability for each output");
+        let mut held = state.is_some().then_some(held);
         move |_frontiers| {
             let Some(state) = &mut state else {
                 held = None;
                 return;
             };
             input.for_each(|_, reports| reports.drain(..).for_each(|report| state.hear(report)));
-            let Some((may_cut, may_close)) = &mut held else { return };
+            let Some([may_cut, may_close, may_record]) = &mut held else { return };
             // A tick without anything to read is complete as soon as it is cut, so both may have more to say.
             loop {
                 let (closes, cuts) = (state.closes(), state.cuts(committed.limit(in_flight)));
                 if closes.is_empty() && cuts.is_empty() {
                     break;
                 }
-                for close in closes {
+                for (close, record) in closes {
+                    for held in [&mut *may_close, &mut *may_record] {
+                        held.downgrade(&close.tick);
+                    }
                     closes_out.activate().session(may_close).give_iterator(to_all(peers, &close).into_iter());
-                    may_close.downgrade(&(close.tick + 1));
+                    records_out.activate().session(may_record).give(record);
+                    for held in [&mut *may_close, &mut *may_record] {
+                        held.downgrade(&(close.tick + 1));
+                    }
                 }
                 for cut in cuts {
+                    may_cut.downgrade(&cut.tick);
                     cuts_out.activate().session(may_cut).give_iterator(to_all(peers, &cut).into_iter());
                     may_cut.downgrade(&(cut.tick + 1));
                 }
@@ -130,41 +155,62 @@ pub fn coordinator<'scope>(
             }
         }
     });
-    Coordinator { cuts, closes }
+    Ok(Coordinator { cuts, closes, records })
+}
+
+/// A tick between its cut and its close.
+struct Open {
+    cut: Cut,
+    missing: usize,
+    taken: Vec<Taken>,
 }
 
 /// The decisions. Pure.
 struct State {
     plan: Plan,
+    snapshots: Snapshots,
+    freezer: Freezer,
     opened: Vec<Option<Opened>>,
+    ready: Option<Ready>,
     lists: Vec<Option<u64>>,
-    ready: Option<(Planner, Watermark)>,
-    /// Next tick to cut, and next to close.
+    /// Next tick to cut.
     next: Tick,
-    closing: Tick,
-    /// Reports of the ticks from `closing` on, with how many are still to come.
-    pending: VecDeque<(usize, Vec<Taken>)>,
-    /// Reports that the planner has not learned, from tick `learned` on.
-    known: VecDeque<Vec<Taken>>,
-    learned: Tick,
-    /// Everything has been ordered, or has ended.
+    /// Ticks that are cut and not closed.
+    open: VecDeque<Open>,
+    /// Nothing more will be cut.
     exhausted: bool,
 }
 
+/// What is known once all partitions are open.
+struct Ready {
+    planner: Planner,
+    watermark: Watermark,
+    standing: Standing,
+    /// Reports that the planner has not learned, from tick `learned` on.
+    known: VecDeque<Vec<Taken>>,
+    learned: Tick,
+}
+
 impl State {
-    fn new(plan: Plan) -> State {
+    fn new(plan: Plan, snapshots: Snapshots) -> State {
+        let count = plan.out_of_orderness.len();
+        let freezer = snapshots.enter(TICKS, &Standing::empty(count), scopes(count));
         State {
-            opened: vec![None; plan.out_of_orderness.len()],
+            opened: vec![None; count],
             lists: vec![None; plan.processes as usize],
             ready: None,
-            next: 0,
-            closing: 0,
-            pending: VecDeque::new(),
-            known: VecDeque::new(),
-            learned: 0,
+            next: plan.resume.first,
+            open: VecDeque::new(),
             exhausted: false,
+            snapshots,
+            freezer,
             plan,
         }
+    }
+
+    /// Next tick to close.
+    fn closing(&self) -> Tick {
+        self.next - self.open.len() as u64
     }
 
     fn hear(&mut self, report: SourceReport) {
@@ -179,9 +225,10 @@ impl State {
                 }
             }
             SourceReport::Taken(taken) => {
-                let (missing, takens) = &mut self.pending[(taken.tick - self.closing) as usize];
-                *missing -= 1;
-                takens.push(taken);
+                let closing = self.closing();
+                let open = &mut self.open[(taken.tick - closing) as usize];
+                open.missing -= 1;
+                open.taken.push(taken);
             }
         }
     }
@@ -195,68 +242,143 @@ impl State {
         }
         let opened: Option<Vec<Opened>> = self.opened.iter().copied().collect();
         let opened = opened.expect("processes that see the same list share it out completely");
-        let begins = opened.iter().zip(&self.plan.out_of_orderness);
-        let begins = begins.map(|(opened, allowed)| opened.begin.map(|begin| begin.saturating_sub(*allowed)));
-        let mut watermark = Watermark::new(begins);
-        for empty in opened.iter().filter(|opened| opened.size == Some(0)) {
+        let standing = self.plan.resume.standing.clone().unwrap_or_else(|| Standing::new(&opened));
+        let mut planner = Planner::new(self.plan.block, self.plan.tick_bytes, &opened);
+        planner.resume(&standing);
+        let watermark = self.watermark(&standing);
+        let (known, learned) = (standing.recent.clone(), standing.next - standing.recent.len() as u64);
+        self.ready = Some(Ready { planner, watermark, standing, known, learned });
+    }
+
+    /// The watermark of a job that stands there.
+    fn watermark(&self, standing: &Standing) -> Watermark {
+        let begins = standing.learned.iter().zip(&self.plan.out_of_orderness);
+        let begins = begins.map(|(learned, allowed)| learned.begin.map(|begin| begin.saturating_sub(*allowed)));
+        let mut watermark = Watermark::new(begins, standing.watermark);
+        for empty in self.opened.iter().flatten().filter(|opened| opened.size == Some(0)) {
             watermark.advance(empty.partition, None, true);
         }
-        self.ready = Some((Planner::new(self.plan.block, self.plan.tick_bytes, &opened), watermark));
+        for taken in standing.newest().into_iter().flatten() {
+            reach(&mut watermark, &taken, &self.plan.out_of_orderness);
+        }
+        watermark
     }
 
     /// Ticks before `limit` that can be cut now.
     fn cuts(&mut self, limit: Tick) -> Vec<Cut> {
         let mut cuts = Vec::new();
-        let Some((planner, watermark)) = &mut self.ready else { return cuts };
-        while !self.exhausted && self.next < limit && self.closing + LAG > self.next {
+        let closing = self.closing();
+        let resume = &self.plan.resume;
+        let Some(Ready { planner, watermark, known, learned, .. }) = &mut self.ready else { return cuts };
+        while !self.exhausted && self.next < limit && closing + LAG > self.next {
             // A plan knows what came up to LAG ticks ago, however much more is known already.
-            while self.learned + LAG <= self.next {
-                self.known.pop_front().into_iter().flatten().for_each(|taken| planner.learn(&taken));
-                self.learned += 1;
+            while *learned + LAG <= self.next {
+                known.pop_front().into_iter().flatten().for_each(|taken| planner.learn(&taken));
+                *learned += 1;
             }
-            let takes = if watermark.is_ended() { Vec::new() } else { planner.plan() };
-            if takes.is_empty() && self.next > 0 {
-                // What is still under way may have to say that it goes on: only a partition of unknown size does.
-                self.exhausted = self.closing == self.next;
+            if resume.ended && self.next >= resume.live_from() {
+                self.exhausted = true;
                 break;
             }
-            self.pending.push_back((takes.len(), Vec::new()));
-            cuts.push(Cut { tick: self.next, now: self.plan.now, takes });
+            let recorded = resume.recorded(self.next);
+            // What has been recorded is made again whatever happens: it has been shown.
+            if recorded.is_none() && (resume.only_replay || self.plan.stop.is_asked()) {
+                self.exhausted = closing == self.next;
+                break;
+            }
+            let (takes, now) = match recorded {
+                Some(commit) => {
+                    planner.repeat(&commit.takes);
+                    (commit.takes.clone(), commit.now)
+                }
+                None if watermark.is_ended() => (Vec::new(), self.plan.now),
+                None => (planner.plan(), self.plan.now),
+            };
+            // A run that ended between the end of its input and its last tick has that tick to come.
+            let lacks_last = watermark.is_ended() && closing == self.next;
+            if recorded.is_none() && takes.is_empty() && self.next > 0 && !lacks_last {
+                // What is still under way may have to say that it goes on: only a partition of unknown size does.
+                self.exhausted = closing == self.next;
+                break;
+            }
+            let cut = Cut { tick: self.next, now, takes };
+            self.open.push_back(Open { missing: cut.takes.len(), taken: Vec::new(), cut: cut.clone() });
+            cuts.push(cut);
             self.next += 1;
         }
         cuts
     }
 
     /// Ticks that are complete now.
-    fn closes(&mut self) -> Vec<Close> {
+    fn closes(&mut self) -> Vec<(Close, Commit)> {
         let mut closes = Vec::new();
-        let Some((_, watermark)) = &mut self.ready else { return closes };
-        while let Some((0, _)) = self.pending.front() {
-            let (_, takens) = self.pending.pop_front().expect("there is a front");
-            for taken in &takens {
-                let allowed = self.plan.out_of_orderness[taken.partition as usize];
-                let reached = taken.newest.map(|newest| newest.saturating_sub(allowed));
-                watermark.advance(taken.partition, reached, taken.ended);
+        while self.open.front().is_some_and(|open| open.missing == 0)
+            && let Some(Open { cut, mut taken, .. }) = self.open.pop_front()
+            && let Some(ready) = &mut self.ready
+        {
+            for taken in &taken {
+                reach(&mut ready.watermark, taken, &self.plan.out_of_orderness);
             }
-            self.known.push_back(takens);
-            let tick = self.closing;
-            self.closing += 1;
-            let last = watermark.is_ended() && self.closing == self.next;
+            taken.sort_unstable_by_key(|taken| taken.partition);
+            ready.known.push_back(taken.clone());
+            let (tick, watermark) = (cut.tick, ready.watermark.close());
+            ready.standing.close(taken.clone(), watermark);
+            let is_newest = self.open.is_empty();
+            let resume = &self.plan.resume;
+            let replayed = resume.recorded(tick).is_some();
+            let last = resume.recorded(tick).map_or(ready.watermark.is_ended() && is_newest, |recorded| recorded.last);
             self.exhausted |= last;
-            closes.push(Close { tick, watermark: watermark.close(), last });
+            let final_one = is_newest
+                && !last
+                && match resume.recorded(tick + 1) {
+                    Some(_) => false,
+                    None => resume.only_replay || (self.plan.stop.is_asked() && !replayed),
+                };
+            self.exhausted |= final_one;
+            let snapshot = self.snapshots.may_freeze(replayed, final_one);
+            if snapshot {
+                self.freezer.save_all(tick, &mut ready.standing);
+            }
+            let close = Close { tick, watermark, last, snapshot };
+            let Cut { now, takes, .. } = cut;
+            let (shown, cuts, counts) = (Vec::new(), Vec::new(), Counts::default());
+            closes.push((close, Commit { tick, now, takes, taken, watermark, last, snapshot, shown, cuts, counts }));
             if self.plan.check_state {
-                let count = self.plan.out_of_orderness.len();
-                let partitions = (0..count as u32).map(StateScope::Partition);
-                let scopes: Vec<StateScope> = [StateScope::Global].into_iter().chain(partitions).collect();
-                *watermark = restored(watermark, Watermark::new(vec![None; count]), &scopes);
+                self.check();
             }
         }
         closes
     }
 
-    fn is_done(&self) -> bool {
-        self.exhausted && self.closing == self.next
+    /// Goes on with where the job stands as it comes back from its saved state.
+    fn check(&mut self) {
+        let Some(ready) = &self.ready else { return };
+        let count = self.plan.out_of_orderness.len();
+        let standing = restored(&ready.standing, Standing::empty(count), &scopes(count));
+        let watermark = self.watermark(&standing);
+        if let Some(ready) = &mut self.ready {
+            (ready.standing, ready.watermark) = (standing, watermark);
+        }
     }
+
+    fn is_done(&self) -> bool {
+        self.exhausted && self.open.is_empty()
+    }
+}
+
+/// The name under which it is stored where a job stands.
+pub const TICKS: &str = "ticks";
+
+/// What is stored of where a job with so many partitions stands.
+pub fn scopes(partitions: usize) -> Vec<StateScope> {
+    [StateScope::Global].into_iter().chain((0..partitions as u32).map(StateScope::Partition)).collect()
+}
+
+/// Tells the watermark how far a partition has come.
+fn reach(watermark: &mut Watermark, taken: &Taken, out_of_orderness: &[i64]) {
+    let allowed = out_of_orderness[taken.partition as usize];
+    let reached = taken.newest.map(|newest| newest.saturating_sub(allowed));
+    watermark.advance(taken.partition, reached, taken.ended);
 }
 
 #[cfg(test)]
@@ -273,11 +395,17 @@ mod tests {
             in_flight: 8,
             now: 0,
             check_state: true,
+            resume: Arc::default(),
+            stop: Arc::default(),
         }
     }
 
     fn begun(sizes: [Option<u64>; 2]) -> State {
-        let mut state = State::new(plan());
+        begun_with(plan(), sizes)
+    }
+
+    fn begun_with(plan: Plan, sizes: [Option<u64>; 2]) -> State {
+        let mut state = State::new(plan, Snapshots::default());
         let partitions = (0..2).map(|i| Opened { partition: i, size: sizes[i as usize], begin: Some(1000) }).collect();
         state.hear(SourceReport::Opened { process: 0, list: 7, partitions });
         state
@@ -293,20 +421,71 @@ mod tests {
         }
     }
 
-    /// Runs to the end, answering `delay` ticks late.
-    fn run(state: &mut State, blocks: u64, delay: usize) -> (Vec<Cut>, Vec<Close>) {
+    /// Runs to the end, answering `delay` ticks late; the cuts and what became of them.
+    fn run(state: &mut State, blocks: u64, delay: usize) -> (Vec<Cut>, Vec<Commit>) {
         let (mut cuts, mut closes, mut unanswered) = (Vec::new(), Vec::new(), VecDeque::new());
+        let limit = state.next + 8;
         for _ in 0..100 {
-            let new = state.cuts(closes.len() as Tick + 8);
+            let new = state.cuts(limit + closes.len() as Tick);
             unanswered.extend(new.iter().cloned());
             cuts.extend(new);
-            while unanswered.len() > delay || (state.cuts(closes.len() as Tick + 8).is_empty() && !unanswered.is_empty()) {
+            while unanswered.len() > delay || (state.cuts(limit + closes.len() as Tick).is_empty() && !unanswered.is_empty())
+            {
                 answer(state, &unanswered.pop_front().unwrap(), blocks);
             }
-            closes.extend(state.closes());
+            closes.extend(state.closes().into_iter().map(|(_, commit)| commit));
         }
         assert!(state.is_done());
         (cuts, closes)
+    }
+
+    /// What is left of a run of which `commits` are known, when state was saved after the first `saved` of them.
+    fn left(commits: &[Commit], saved: usize, committed: usize, only_replay: bool) -> Resume {
+        let opened = [0, 1].map(|partition| Opened { partition, size: Some(0), begin: Some(1000) });
+        let mut standing = Standing::new(&opened);
+        commits[..saved].iter().for_each(|commit| standing.close(commit.taken.clone(), commit.watermark));
+        Resume {
+            first: saved as Tick,
+            standing: (saved > 0).then_some(standing),
+            commits: commits[saved..committed].to_vec(),
+            only_replay,
+            ended: committed > 0 && commits[committed - 1].last,
+        }
+    }
+
+    #[test]
+    fn a_run_goes_on_after_any_tick_as_if_it_had_never_ended() {
+        let sizes = [Some(1000), Some(700)];
+        let (cuts, commits) = run(&mut begun(sizes), 10, 2);
+        assert!(commits.len() > 6);
+        for committed in 0..=commits.len() {
+            for saved in 0..=committed {
+                let resume = Arc::new(left(&commits, saved, committed, false));
+                let again = run(&mut begun_with(Plan { resume, ..plan() }, sizes), 10, 1);
+                assert_eq!(again, (cuts[saved..].to_vec(), commits[saved..].to_vec()), "{saved} {committed}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_that_only_replays_ends_with_the_recorded_ticks() {
+        let sizes = [Some(1000), Some(700)];
+        let (_, commits) = run(&mut begun(sizes), 10, 2);
+        let resume = Arc::new(left(&commits, 2, 4, true));
+        let again = run(&mut begun_with(Plan { resume, ..plan() }, sizes), 10, 1);
+        assert_eq!(again.1, commits[2..4]);
+    }
+
+    #[test]
+    fn a_stop_ends_after_what_has_been_cut() {
+        let mut state = begun([Some(1000), Some(700)]);
+        let cut = state.cuts(8);
+        state.plan.stop.ask();
+        assert!(state.cuts(8).is_empty() && !state.is_done());
+        cut.iter().for_each(|cut| answer(&mut state, cut, 10));
+        let closes = state.closes();
+        assert!(closes.len() == cut.len() && state.is_done());
+        assert!(closes.iter().all(|(close, _)| !close.last && close.watermark < END_OF_TIME));
     }
 
     #[test]

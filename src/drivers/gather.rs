@@ -123,7 +123,7 @@ pub fn gather<'scope, D: Ordered>(
                 events_out.activate().session(&events).give_iterator(data.chain([Event::Close(close)]));
                 let counts = counts(kept, worker, place, &close);
                 if !counts.is_empty() {
-                    reports_out.activate().session(&reports).give(Report { counts });
+                    reports_out.activate().session(&reports).give(Report::counted(counts));
                 }
             }
         }

@@ -9,10 +9,14 @@ pub mod commit;
 pub mod coordinator;
 pub mod decoded;
 pub mod gather;
+pub mod keep;
 pub mod plan;
 pub mod publish;
 pub mod reader;
+pub mod resume;
+pub mod snapshot;
 pub mod source;
+pub mod standing;
 
 use crate::model::control::{Event, Report, Tick};
 use timely::container::CapacityContainerBuilder;

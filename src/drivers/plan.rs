@@ -5,6 +5,7 @@
 //! on their way, a tick is planned with what is known [`LAG`] ticks earlier, always exactly so many; what the blocks
 //! ordered since then will bring is estimated from the partition's own pace.
 
+use crate::drivers::standing::Standing;
 use crate::model::control::{Opened, Take, Taken};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -68,6 +69,28 @@ impl Planner {
             known: 0,
         };
         Planner { block, tick_bytes, partitions: partitions.iter().map(partition).collect() }
+    }
+
+    /// Goes on after a tick: as if it had planned all ticks up to it, and learned what a plan knows of them.
+    pub fn resume(&mut self, standing: &Standing) {
+        for (partition, learned) in self.partitions.iter_mut().zip(&standing.learned) {
+            partition.begin = learned.begin;
+            if let Some(taken) = &learned.taken {
+                (partition.known, partition.newest) = (taken.blocks, taken.newest);
+                partition.ended |= taken.ended;
+            }
+        }
+        for (partition, taken) in self.partitions.iter_mut().zip(standing.newest()) {
+            partition.next = taken.map_or(partition.next, |taken| taken.blocks);
+        }
+    }
+
+    /// Takes note of blocks that were ordered for a tick by an earlier run.
+    pub fn repeat(&mut self, takes: &[Take]) {
+        for take in takes {
+            let partition = &mut self.partitions[take.partition as usize];
+            partition.next = partition.next.max(take.end);
+        }
     }
 
     /// Takes in what a partition has reported.

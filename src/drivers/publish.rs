@@ -1,6 +1,7 @@
 //! Publishes what sinks have been given, tick by tick, once the tick is committed.
 
 use crate::drivers::gather::is_past;
+use crate::drivers::snapshot::Snapshots;
 use crate::drivers::{Events, Output, Reports, To, output};
 use crate::model::control::{Counts, Event, Report, Tick};
 use serde::{Deserialize, Serialize};
@@ -52,7 +53,7 @@ pub fn publish_at<'scope, L: ExchangeData + Clone>(
     let pact = Exchange::new(move |_: &Event<Made<L>>| owner as u64);
     let mut builder = OperatorBuilder::new(format!("publish {name}"), events.scope());
     let input = builder.new_input(events, pact);
-    build(builder, input, committed, publisher)
+    build(builder, input, committed, publisher, Skip::default())
 }
 
 /// Publishes on every worker what was made there.
@@ -60,11 +61,21 @@ pub fn publish_here<'scope, L: Clone + 'static>(
     name: &str,
     events: Events<'scope, Made<L>>,
     committed: CommittedTicks<'scope>,
-    publisher: Box<dyn Publisher<L>>,
+    publisher: Option<Box<dyn Publisher<L>>>,
+    skip: Skip,
 ) -> Reports<'scope> {
     let mut builder = OperatorBuilder::new(format!("publish {name}"), events.scope());
     let input = builder.new_input(events, Pipeline);
-    build(builder, input, committed, Some(publisher))
+    build(builder, input, committed, publisher, skip)
+}
+
+/// What a publisher does not show, and whom it tells what it has shown.
+#[derive(Clone, Default)]
+pub struct Skip {
+    /// Ticks before this one have been shown by an earlier run.
+    pub before: Tick,
+    /// Snapshots that wait for what was shown.
+    pub snapshots: Snapshots,
 }
 
 /// How long a publisher that is not ready is left alone.
@@ -74,11 +85,13 @@ const ASK_AGAIN: Duration = Duration::from_millis(1);
 struct Pending<L> {
     made: Vec<Made<L>>,
     committed: Option<Capability<Tick>>,
+    /// Snapshots wait for this tick.
+    snapshot: bool,
 }
 
 impl<L> Default for Pending<L> {
     fn default() -> Self {
-        Pending { made: Vec::new(), committed: None }
+        Pending { made: Vec::new(), committed: None, snapshot: false }
     }
 }
 
@@ -87,6 +100,7 @@ fn build<'scope, L: Clone + 'static, P: Pull<Message<Tick, Vec<Event<Made<L>>>>>
     mut input: InputHandleCore<Tick, Vec<Event<Made<L>>>, P>,
     committed: CommittedTicks<'scope>,
     mut publisher: Option<Box<dyn Publisher<L>>>,
+    skip: Skip,
 ) -> Reports<'scope> {
     let mut committed = builder.new_input(committed, Exchange::new(|to: &To<Tick>| to.0));
     let (out, reports) = builder.new_output();
@@ -99,11 +113,13 @@ fn build<'scope, L: Clone + 'static, P: Pull<Message<Tick, Vec<Event<Made<L>>>>>
         move |frontiers| {
             input.for_each(|capability, events| {
                 let tick = *capability.least().expect("output travels under its tick");
-                let made = events.drain(..).filter_map(|event| match event {
-                    Event::Data(made) => Some(made),
-                    Event::Close(_) => None,
-                });
-                pending.entry(tick).or_default().made.extend(made);
+                let pending = pending.entry(tick).or_default();
+                for event in events.drain(..) {
+                    match event {
+                        Event::Data(made) => pending.made.push(made),
+                        Event::Close(close) => pending.snapshot |= close.snapshot,
+                    }
+                }
             });
             committed.for_each(|capability, ticks| {
                 for (_, tick) in ticks.drain(..) {
@@ -122,13 +138,18 @@ fn build<'scope, L: Clone + 'static, P: Pull<Message<Tick, Vec<Event<Made<L>>>>>
                     activator.activate_after(ASK_AGAIN);
                     break;
                 }
-                let (tick, Pending { mut made, committed }) = entry.remove_entry();
-                // Stable: what one worker made stays in the order in which it made it.
-                made.sort_by_key(|made| made.worker);
-                let mut counts = Counts::default();
-                sink.publish(tick, made.into_iter().map(|made| made.part).collect(), &mut counts);
+                let (tick, Pending { mut made, committed, snapshot }) = entry.remove_entry();
                 newest = committed;
-                report(&mut out, &newest, counts);
+                if tick >= skip.before {
+                    // Stable: what one worker made stays in the order in which it made it.
+                    made.sort_by_key(|made| made.worker);
+                    let mut counts = Counts::default();
+                    sink.publish(tick, made.into_iter().map(|made| made.part).collect(), &mut counts);
+                    report(&mut out, &newest, counts);
+                }
+                if snapshot {
+                    skip.snapshots.shown(tick);
+                }
             }
             if pending.is_empty() && frontiers.iter().all(|frontier| frontier.is_empty()) {
                 let mut counts = Counts::default();
@@ -145,6 +166,6 @@ fn report(out: &mut Output<Report>, capability: &Option<Capability<Tick>>, count
     if let Some(capability) = capability
         && !counts.is_empty()
     {
-        out.activate().session(capability).give(Report { counts });
+        out.activate().session(capability).give(Report::counted(counts));
     }
 }

@@ -139,7 +139,7 @@ pub fn source<'scope>(
                 && let Some(done) = open.pop_front()
             {
                 hands.oldest = done.tick + 1;
-                outputs.reports.activate().session(&done.reports).give(Report { counts: done.counts });
+                outputs.reports.activate().session(&done.reports).give(Report::counted(done.counts));
             }
             if work.wake_others {
                 wakers.wake(|other| other != place.local);

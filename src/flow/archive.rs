@@ -5,7 +5,7 @@ use crate::codec::write::{self, Lines};
 use crate::connectors::archive::{ArchiveSettings, Archiver, Kind, ObjectNames, UploadSettings, Uploader};
 use crate::connectors::store;
 use crate::drivers::Events;
-use crate::drivers::publish::publish_here;
+use crate::drivers::publish::{Skip, publish_here};
 use crate::error::Error;
 use crate::flow::Flow;
 use crate::flow::steps::SourceNames;
@@ -88,7 +88,9 @@ impl<'scope> Flow<'scope> {
 
         let name = format!("archive {}", kind.name());
         let parts = self.step(&name, events, move || ToArchive { worker: worker as u32 })?;
-        self.publish.push(Box::new(move |committed| publish_here(&name, parts, committed, Box::new(archive))));
+        self.publish.push(Box::new(move |ticks| {
+            publish_here(&name, parts, ticks.committed, Some(Box::new(archive)), Skip::default())
+        }));
         Ok(())
     }
 }

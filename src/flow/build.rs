@@ -4,11 +4,14 @@ use crate::config::Settings;
 use crate::drivers::commit::{SharedManifest, collect, committer};
 use crate::drivers::coordinator::{Committed, Plan, coordinator};
 use crate::drivers::gather::gather;
+use crate::drivers::keep::Spooler;
 use crate::drivers::reader::Reader;
+use crate::drivers::snapshot::{self, Snapshots};
 use crate::drivers::source::{Place, Wakers, source};
 use crate::error::Error;
-use crate::flow::{Dataflow, DeadLetters, Flow, Readings, SourceNames};
+use crate::flow::{Dataflow, DeadLetters, Delivery, Flow, Readings, SourceNames, Ticks};
 use crate::model::control::{SourceReport, Tick};
+use crate::operators::encode::HashOf;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,13 +36,38 @@ pub struct JobView {
     pub run: String,
     /// Save and restore all state after every tick, which must change nothing.
     pub check_state: bool,
+    /// Where state is saved.
+    pub snapshots: Snapshots,
+    /// Where what is to be shown is kept, if it is to survive a crash.
+    pub kept: Option<KeptLines>,
+    /// When lines leave.
+    pub delivery: Delivery,
+}
+
+/// Where what is to be shown is kept.
+#[derive(Clone)]
+pub struct KeptLines {
+    /// Writes it.
+    pub spooler: Arc<dyn Spooler>,
+    /// Lengths of the files that an earlier run has left, by path.
+    pub ends: Arc<BTreeMap<String, u64>>,
+    /// Hashes lines, whatever their order.
+    pub hash: HashOf,
+}
+
+impl KeptLines {
+    /// The committed length of a file.
+    pub fn end(&self, path: &str) -> u64 {
+        self.ends.get(path).copied().unwrap_or(0)
+    }
 }
 
 /// Builds `dataflow` on this worker.
 pub fn build(scope: Scope<'_, Tick>, dataflow: &Dataflow, job: Rc<JobView>, manifest: SharedManifest) -> Result<(), Error> {
     let committed = Committed::default();
     let (control_loop, control) = scope.feedback::<Vec<SourceReport>>(1);
-    let ticks = coordinator(scope, control, job.plan.clone(), committed.clone());
+    let ticks = coordinator(scope, control, job.plan.clone(), committed.clone(), &job.snapshots)?;
+    snapshot::collect(ticks.closes.clone(), &job.snapshots, manifest.clone());
 
     let (mut controls, mut reports, mut sources) = (Vec::new(), Vec::new(), BTreeMap::new());
     for (reader, wakers) in &job.readers {
@@ -63,7 +91,16 @@ pub fn build(scope: Scope<'_, Tick>, dataflow: &Dataflow, job: Rc<JobView>, mani
     let mut flow = Flow { scope, job, sources, steps: Default::default(), reports, publish: Vec::new() };
     (dataflow.build)(&mut flow)?;
 
-    let ticks = committer(scope.concatenate(flow.reports), manifest.clone(), committed.clone());
+    flow.job.snapshots.all_entered()?;
+
+    let reports = scope.concatenate(flow.reports);
+    let (resume, delivery) = (flow.job.plan.resume.clone(), flow.job.delivery);
+    let made = committer(ticks.records, reports, manifest.clone(), committed.clone(), resume);
+    let due = match delivery {
+        Delivery::ExactlyOnce => made.committed.clone(),
+        Delivery::AtLeastOnce => made.complete,
+    };
+    let ticks = Ticks { due, committed: made.committed };
     let late: Vec<_> = flow.publish.into_iter().map(|publish| publish(ticks.clone())).collect();
     if !late.is_empty() {
         collect(scope.concatenate(late), manifest, committed);

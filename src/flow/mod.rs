@@ -9,7 +9,7 @@ mod outputs;
 mod results;
 mod steps;
 
-pub use build::{JobView, build};
+pub use build::{JobView, KeptLines, build};
 pub use outputs::{Custom, MakeLines, Sinkable};
 pub use steps::{Anomalies, DeadLetters, LateReadings, Readings, SourceNames, Statistics};
 
@@ -49,7 +49,26 @@ pub struct Flow<'scope> {
 }
 
 /// What is built when it is known where commits come from.
-type Publish<'scope> = Box<dyn FnOnce(CommittedTicks<'scope>) -> Reports<'scope> + 'scope>;
+type Publish<'scope> = Box<dyn FnOnce(Ticks<'scope>) -> Reports<'scope> + 'scope>;
+
+/// When something may be shown.
+#[derive(Clone)]
+struct Ticks<'scope> {
+    /// Ticks whose lines may be shown.
+    due: CommittedTicks<'scope>,
+    /// Ticks that are committed.
+    committed: CommittedTicks<'scope>,
+}
+
+/// When lines leave, and so what a reader may see after a crash.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Delivery {
+    /// When their tick is committed: every line once.
+    #[default]
+    ExactlyOnce,
+    /// When their tick is complete: sooner, but lines of the last ticks may come twice.
+    AtLeastOnce,
+}
 
 impl<'scope> Flow<'scope> {
     /// The settings of the job.
@@ -93,7 +112,7 @@ impl<'scope> Flow<'scope> {
             return Err(Error::internal(message).with_hint(format!("the step is `{name}` of `{}`", self.job.dataflow)));
         }
         let make: Make<A, B> = Box::new(move || Box::new(make()));
-        let (events, reports) = apply(name, input, make, self.job.check_state);
+        let (events, reports) = apply(name, input, make, self.job.check_state, &self.job.snapshots)?;
         self.reports.push(reports);
         Ok(events)
     }

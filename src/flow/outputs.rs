@@ -1,15 +1,17 @@
 //! Sinks: what is asked for is encoded where it is made and shown when its tick is committed.
 
-use crate::connectors::lines::{FileLines, LineSink, StdoutLines, path_of};
+use crate::connectors::lines::{FileLines, StdoutLines, path_of};
 use crate::drivers::Events;
-use crate::drivers::publish::{Publisher, publish_at, publish_here};
-use crate::error::{Error, fatal};
-use crate::flow::Flow;
-use crate::operators::encode::{Encode, Lines};
+use crate::drivers::keep::{Kept, Lines, keep_lines};
+use crate::drivers::publish::{Publisher, Skip, publish_at, publish_here};
+use crate::error::Error;
+use crate::flow::{Delivery, Flow};
+use crate::operators::encode::{Encode, HashOf, LinesOf};
 use crate::operators::show::Show;
+use std::path::PathBuf;
 
 /// Makes a writer of lines; called on every worker.
-pub type MakeLines<B> = Box<dyn Fn() -> Lines<B>>;
+pub type MakeLines<B> = Box<dyn Fn() -> LinesOf<B>>;
 
 /// Results that a sink can show as lines.
 pub trait Sinkable<'scope> {
@@ -34,27 +36,44 @@ impl<'scope> Flow<'scope> {
         let worker = self.scope.index();
         let make = results.lines(&self.job.dataflow);
         let sink_name = name.to_owned();
-        let encode = move || Encode::new(&sink_name, worker as u32, make());
-        let events = self.step(&format!("sink {name}"), results.events(), encode)?;
-        let is_folder = path.as_ref().is_some_and(|path| path.ends_with('/'));
-        let publisher: Option<Box<dyn Publisher<Vec<u8>>>> = match (is_folder || worker == OWNER, path) {
-            (false, _) => None,
-            (true, Some(path)) => Some(Box::new(Show(file(&path, worker)))),
-            (true, None) => Some(Box::new(Show(Box::new(StdoutLines)))),
-        };
+        let hash: Option<HashOf> = self.job.kept.as_ref().map(|kept| kept.hash);
+        let encode = move || Encode::new(&sink_name, worker as u32, make(), hash);
+        let lines = self.step(&format!("sink {name}"), results.events(), encode)?;
+        let each = path.as_ref().is_some_and(|path| path.ends_with('/'));
+        let is_mine = each || worker == OWNER;
+        let path = path.map(|path| path_of(&path, worker));
+        let kept = self.job.kept.clone().zip(path.clone()).filter(|_| self.job.delivery == Delivery::ExactlyOnce);
+        let publisher = is_mine.then(|| self.publisher(path)).transpose()?;
         let name = name.to_owned();
-        self.publish.push(Box::new(move |committed| match publisher {
-            Some(publisher) if is_folder => publish_here(&name, events, committed, publisher),
-            publisher => publish_at(&name, OWNER, events, committed, publisher),
-        }));
+        let Some((kept, path)) = kept else {
+            self.publish.push(Box::new(move |ticks| match each {
+                true => publish_here(&name, lines, ticks.due, publisher, Skip::default()),
+                false => publish_at(&name, OWNER, lines, ticks.due, publisher),
+            }));
+            return Ok(());
+        };
+        let path = path.display().to_string();
+        let (end, live_from) = (kept.end(&path), self.job.plan.resume.live_from());
+        let keep = is_mine.then(|| Kept { sink: name.clone(), path, end, live_from, spooler: kept.spooler.clone() });
+        let (lines, reports) = keep_lines(&name, (!each).then_some(OWNER), lines, keep, &self.job.snapshots);
+        self.reports.push(reports);
+        let skip = Skip { before: live_from, snapshots: self.job.snapshots.clone() };
+        self.publish.push(Box::new(move |ticks| publish_here(&name, lines, ticks.due, publisher, skip)));
         Ok(())
     }
-}
 
-fn file(path: &str, worker: usize) -> Box<dyn LineSink> {
-    match FileLines::create(&path_of(path, worker)) {
-        Ok(file) => Box::new(file),
-        Err(error) => fatal(&Error::output(path, error).with_hint("can the folder be made and written?")),
+    /// What appends lines to a file, or to standard output.
+    fn publisher(&self, path: Option<PathBuf>) -> Result<Box<dyn Publisher<Lines>>, Error> {
+        let Some(path) = path else { return Ok(Box::new(Show(Box::new(StdoutLines)))) };
+        let name = path.display().to_string();
+        let end = self.job.kept.as_ref().map_or(0, |kept| kept.end(&name));
+        let file = match (end, self.job.delivery) {
+            (0, _) => FileLines::create(&path),
+            (end, Delivery::ExactlyOnce) => FileLines::resume(&path, Some(end)),
+            (_, Delivery::AtLeastOnce) => FileLines::resume(&path, None),
+        };
+        let file = file.map_err(|error| Error::output(name, error).with_hint("can the folder be made and written?"))?;
+        Ok(Box::new(Show(Box::new(file))))
     }
 }
 

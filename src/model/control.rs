@@ -2,6 +2,7 @@
 //!
 //! A tick is cut by one coordinator and replayed from its records; nothing downstream of a source reads a clock.
 
+use crate::model::commit::Shown;
 use crate::model::dead::Reason;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -86,6 +87,8 @@ pub struct Close {
     pub watermark: i64,
     /// Whether it is the last one of the run.
     pub last: bool,
+    /// Whether all state is to be frozen as it is after this tick.
+    pub snapshot: bool,
 }
 
 /// An element of a step's output: what a tick brought, then its end.
@@ -201,8 +204,17 @@ fn add_all<K: Ord + Clone>(sums: &mut BTreeMap<K, u64>, more: &BTreeMap<K, u64>)
 }
 
 /// What a step reports of a tick to the committer.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Default, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// What it counted.
     pub counts: Counts,
+    /// What it brings to files.
+    pub shown: Vec<Shown>,
+}
+
+impl Report {
+    /// Nothing but what was counted.
+    pub fn counted(counts: Counts) -> Report {
+        Report { counts, ..Report::default() }
+    }
 }

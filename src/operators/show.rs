@@ -17,10 +17,10 @@ impl Show {
     }
 }
 
-impl Publisher<Vec<u8>> for Show {
-    fn publish(&mut self, _: Tick, parts: Vec<Vec<u8>>, _: &mut Counts) {
+impl<L: AsRef<[u8]>> Publisher<L> for Show {
+    fn publish(&mut self, _: Tick, parts: Vec<L>, _: &mut Counts) {
         for part in parts {
-            let result = self.0.append(&part);
+            let result = self.0.append(part.as_ref());
             self.check(result);
         }
     }

@@ -13,9 +13,10 @@ pub use totals::{Outcome, Progress};
 use crate::config::Settings;
 use crate::drivers::coordinator::Plan;
 use crate::drivers::plan;
+use crate::drivers::snapshot::Snapshots;
 use crate::drivers::source::{Place, Wakers};
 use crate::error::{Error, fatal};
-use crate::flow::{self, Dataflow, JobView};
+use crate::flow::{self, Dataflow, Delivery, JobView};
 use crate::model::control::Tick;
 use crate::time;
 use std::rc::Rc;
@@ -50,6 +51,8 @@ pub fn run(job: Job, progress: Arc<Progress>) -> Result<Outcome, Error> {
         in_flight: (engine.max_ticks_in_flight as u64).max(plan::LAG),
         now,
         check_state: job.check_state,
+        resume: Arc::default(),
+        stop: Arc::default(),
     };
     let readers: Vec<_> = opened.readers.into_iter().map(|reader| (reader, Arc::new(Wakers::default()))).collect();
     let totals = Totals::new(readers.iter().map(|(reader, _)| reader.name.as_str()), progress);
@@ -66,6 +69,9 @@ pub fn run(job: Job, progress: Arc<Progress>) -> Result<Outcome, Error> {
             place: Place { process: cluster.process as u32, local: worker.index() % cluster.threads },
             run: format!("{now:013}"),
             check_state: job.check_state,
+            snapshots: Snapshots::default(),
+            kept: None,
+            delivery: Delivery::ExactlyOnce,
         };
         let manifest = shared.manifest();
         worker.dataflow::<Tick, _, _>(|scope| {

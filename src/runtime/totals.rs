@@ -1,6 +1,8 @@
 //! What a job counted, while it runs and at its end.
 
 use crate::drivers::commit::{Manifest, SharedManifest};
+use crate::drivers::snapshot::Saved;
+use crate::model::commit::{Commit, StepRecord};
 use crate::model::control::{Counts, SourceCounts, Tick};
 use crate::model::dead::Reason;
 use crate::time::{self, Stopwatch};
@@ -8,6 +10,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use timely::scheduling::SyncActivator;
 
 /// How far a job has come; may be read from any thread.
 #[derive(Default, Debug)]
@@ -51,7 +54,7 @@ impl Totals {
     }
 
     pub(super) fn manifest(&self) -> SharedManifest {
-        Rc::new(RefCell::new(self.clone()))
+        Rc::new(RefCell::new(InMemory { totals: self.clone(), before: 0 }))
     }
 
     /// What has been counted by the end of this process, which is number `process`.
@@ -63,9 +66,10 @@ impl Totals {
     }
 }
 
-impl Manifest for Totals {
-    fn commit(&mut self, _: Tick, counts: &Counts) {
-        self.count(counts);
+impl Totals {
+    /// Counts what has been committed, or what became visible only after it was.
+    pub(super) fn count(&self, counts: &Counts) {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).add(counts);
         let progress = &self.progress;
         for source in counts.sources.values() {
             progress.read.fetch_add(source.read, Relaxed);
@@ -77,10 +81,35 @@ impl Manifest for Totals {
         }
         progress.anomalies.fetch_add(counts.anomalies.values().sum(), Relaxed);
     }
+}
+
+/// Without a state folder: what is complete is committed, and a crash starts over.
+struct InMemory {
+    totals: Totals,
+    before: Tick,
+}
+
+impl Manifest for InMemory {
+    fn submit(&mut self, commit: Commit) {
+        self.before = commit.tick + 1;
+        self.totals.count(&commit.counts);
+    }
+
+    fn committed(&mut self) -> Tick {
+        self.before
+    }
 
     fn count(&mut self, counts: &Counts) {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).add(counts);
+        self.totals.count(counts);
     }
+
+    fn snapshot(&mut self, _: Tick, _: Vec<Saved>, _: Vec<StepRecord>) {}
+
+    fn has_snapshot(&mut self) -> bool {
+        false
+    }
+
+    fn wake_with(&mut self, _: SyncActivator) {}
 }
 
 impl Outcome {

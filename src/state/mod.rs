@@ -28,6 +28,19 @@ pub trait State {
     /// Names the layout of the bytes; state of another kind or version is never loaded.
     fn kind(&self) -> (&'static str, u16);
 
+    /// The settings that the stored bytes depend on, for people to read; state of another shape is never loaded.
+    fn shape(&self) -> String {
+        String::new()
+    }
+
+    /// Whether what belongs to a key group may differ from what was saved of it when [`State::mark_saved`] was called last.
+    fn is_changed(&self, _group: u16) -> bool {
+        true
+    }
+
+    /// What belongs to a key group is being saved.
+    fn mark_saved(&mut self, _group: u16) {}
+
     /// Appends what belongs to `scope`; nothing when there is nothing to remember.
     fn save(&self, scope: Scope, out: &mut Writer);
 
