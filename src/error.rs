@@ -4,6 +4,9 @@
 
 use std::fmt;
 
+/// The environment variable that tells a process that a supervisor has started it.
+pub const CHILD: &str = "METERFLOW_CHILD";
+
 /// What the reader should do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ErrorKind {
@@ -15,10 +18,10 @@ pub enum ErrorKind {
     Input,
     /// Look at what is written: no space, no permission, somebody else's file.
     Output,
-    /// Look at the state folder: it does not go with the program, the settings or the input. A person must decide.
-    State,
     /// Look at the other processes or the network.
     Cluster,
+    /// Decide something: what is there is not what the job expects, and starting again cannot change that.
+    Refused,
     /// Report it: the program is wrong.
     Internal,
 }
@@ -100,14 +103,14 @@ impl Error {
         Error::new(ErrorKind::Output, place, message)
     }
 
-    /// A state folder that does not go with what is to be run.
-    pub fn state(place: impl Into<String>, message: impl fmt::Display) -> Error {
-        Error::new(ErrorKind::State, place, message)
-    }
-
     /// A process that is missing, or that disagrees.
     pub fn cluster(place: impl Into<String>, message: impl fmt::Display) -> Error {
         Error::new(ErrorKind::Cluster, place, message)
+    }
+
+    /// Something that only a person can settle: stored state that does not fit, input that is not what was read.
+    pub fn refused(place: impl Into<String>, message: impl fmt::Display) -> Error {
+        Error::new(ErrorKind::Refused, place, message)
     }
 
     /// A mistake of the program itself.
@@ -121,11 +124,17 @@ impl Error {
         Error { hint: hint.into(), ..self }
     }
 
-    /// What the program exits with: 2 for wrong usage or configuration, 1 for anything else.
+    /// What the program exits with: 2 for wrong usage or configuration, 1 for anything else. A process that a supervisor
+    /// has started says 3 instead of 1 when it must not be started again.
     pub fn exit_code(&self) -> u8 {
+        self.code(std::env::var_os(CHILD).is_some())
+    }
+
+    fn code(&self, is_child: bool) -> u8 {
         match self.kind {
             ErrorKind::Usage | ErrorKind::Config => 2,
-            ErrorKind::Input | ErrorKind::Output | ErrorKind::State | ErrorKind::Cluster | ErrorKind::Internal => 1,
+            ErrorKind::Refused if is_child => 3,
+            ErrorKind::Input | ErrorKind::Output | ErrorKind::Cluster | ErrorKind::Refused | ErrorKind::Internal => 1,
         }
     }
 }
@@ -222,6 +231,14 @@ mod tests {
         }
         assert!(Error::internal("x").to_string().contains("report it"));
         assert_eq!(Error::internal("x").exit_code(), 1);
+    }
+
+    #[test]
+    fn a_supervisor_learns_what_must_not_be_started_again() {
+        let codes = |error: Error| [error.code(false), error.code(true)];
+        assert_eq!(codes(Error::refused("state", "another job's")), [1, 3]);
+        assert_eq!(codes(Error::cluster("h:2101", "refused")), [1, 1]);
+        assert_eq!(codes(Error::usage("-p")), [2, 2]);
     }
 
     #[test]

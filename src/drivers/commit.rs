@@ -172,7 +172,7 @@ fn compare(recorded: &Commit, made: &Commit) -> Result<(), Error> {
     let differs = |what: &str, was: &dyn std::fmt::Debug, is: &dyn std::fmt::Debug| {
         let message = format!("made again, it differs from its record in {what}: {is:?} instead of {was:?}");
         let hint = "nothing has been shown of it; was the input changed, or is this another build of the program?";
-        Err(Error::state(format!("tick {}", made.tick), message).with_hint(hint))
+        Err(Error::refused(format!("tick {}", made.tick), message).with_hint(hint))
     };
     if recorded.taken != made.taken {
         return differs("what was read", &recorded.taken, &made.taken);

@@ -10,6 +10,7 @@ pub mod coordinator;
 pub mod decoded;
 pub mod gather;
 pub mod keep;
+pub mod health;
 pub mod plan;
 pub mod publish;
 pub mod reader;

@@ -237,7 +237,7 @@ fn refuse_if_other(stored: &StepRecord, now: &StepRecord) -> Result<(), Error> {
 fn refused(step: &str, message: impl std::fmt::Display) -> Error {
     let hint =
         format!("set it back, take another state folder, or forget what the step remembers with --drop-state '{step}'");
-    Error::state(format!("step `{step}`"), message).with_hint(hint)
+    Error::refused(format!("step `{step}`"), message).with_hint(hint)
 }
 
 /// What a step of a worker needs to save its state.

@@ -3,6 +3,7 @@
 pub mod commit;
 pub mod control;
 pub mod dead;
+pub mod job;
 pub mod meter;
 pub mod pod;
 pub mod reading;
