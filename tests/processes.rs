@@ -1,7 +1,7 @@
 //! The real binary: several processes, exit codes, messages, standard input and output, compressed files.
 
 use crate::support::{Folder, json, lines, sorted};
-use meterflow::runtime::launch::local_addresses;
+use meterflow::runtime::supervise::local_addresses;
 use meterflow::time::Stopwatch;
 use serde_json::Value;
 use std::fs::{self, File};
@@ -270,4 +270,29 @@ fn from_standard_input_to_standard_output_however_compressed() {
         assert!(found.len() > 5, "{said:?}");
         assert_eq!(wanted.get_or_insert(found.clone()), &found, "{input}");
     }
+}
+
+#[test]
+fn a_failing_run_is_given_up() {
+    let folder = Folder::new("given-up");
+    let config = config(&folder, "fails", "nowhere/*.jsonl");
+    let state = folder.at("state");
+    for shape in [&["-w", "1"][..], &["-w", "1", "-n", "2"]] {
+        let keep = ["--state", &state, "--restarts", "2", "--restart-period", "5m"];
+        let said = meterflow(&folder, &[&["run", "anomaly", "--config", &config], shape, &keep].concat());
+        assert_eq!(said.code, Some(1), "{said:?}");
+        for wanted in [
+            "ended with exit code 1; starting again in 0.1 s (1 of at most 2 times within 5m)",
+            "ended with exit code 1; starting again in 0.2 s (2 of at most 2 times within 5m)",
+            "ended with exit code 1; given up: started again 2 times within 5m",
+        ] {
+            assert!(said.err.contains(wanted), "{wanted}: {said:?}");
+        }
+        assert!(said.err.contains("nowhere/*.jsonl: no such file") && !said.err.contains("without --state"), "{said:?}");
+    }
+    // Without state, once is enough.
+    let said = meterflow(&folder, &["run", "anomaly", "--config", &config, "-n", "2", "-w", "1"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("without --state nothing is kept: after a crash the run starts over"), "{said:?}");
+    assert!(said.err.contains("ended with exit code 1; the job has ended") && !said.err.contains("again"), "{said:?}");
 }

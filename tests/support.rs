@@ -68,7 +68,7 @@ pub fn settings(dataflow: &Dataflow, text: &str) -> Settings {
 /// Runs a dataflow on so many threads to its end.
 pub fn run(dataflow: Dataflow, config: &str, threads: usize, check_state: bool) -> Outcome {
     let settings = settings(&dataflow, config);
-    let job = Job { dataflow, settings, cluster: Cluster::threads(threads), check_state };
+    let job = Job { check_state, ..Job::new(dataflow, settings, Cluster::threads(threads)) };
     runtime::run(job, Arc::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 

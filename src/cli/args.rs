@@ -4,8 +4,9 @@ use crate::config::check::default;
 use crate::config::tree::{Node, Tree};
 use crate::config::values::value;
 use crate::error::{Error, Place};
-use crate::settings::{Key, Values};
-use clap::builder::RangedU64ValueParser;
+use crate::model::job::Delivery;
+use crate::settings::{Key, Values, parse_duration};
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -62,9 +63,44 @@ pub struct RunArgs {
     /// On what it runs.
     #[command(flatten)]
     pub cluster: ClusterArgs,
+    /// What it keeps.
+    #[command(flatten)]
+    pub state: StateArgs,
     /// Write a summary (one JSON object) at the end [default: none]
     #[arg(long, value_name = "FILE")]
     pub summary: Option<PathBuf>,
+}
+
+/// What a dataflow keeps, and what happens after a failure.
+#[derive(Args, Clone, PartialEq, Debug)]
+pub struct StateArgs {
+    /// Folder for what the run has done, to go on there after a stop or a crash; all hosts share it [default: none]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Start again at most so many times within the restart period
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "state")]
+    pub restarts: usize,
+    /// The time, such as 10m, in which restarts are counted
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = period, requires = "state")]
+    pub restart_period: i64,
+    /// What readers of the outputs may rely on
+    #[arg(long, value_name = "PROMISE", default_value = "exactly-once", value_parser = promise(), requires = "state")]
+    pub delivery: Delivery,
+    /// Give up the stored state of a step; can be given many times
+    #[arg(long = "drop-state", value_name = "STEP", requires = "state")]
+    pub dropped: Vec<String>,
+}
+
+fn period(text: &str) -> Result<i64, String> {
+    let right = parse_duration(text).filter(|ms| *ms > 0);
+    right.ok_or_else(|| "expected a duration with its unit (ms, s, m, h, d), such as 10m".to_owned())
+}
+
+fn promise() -> impl TypedValueParser<Value = Delivery> {
+    PossibleValuesParser::new(["exactly-once", "at-least-once"]).map(|promise| match promise.as_str() {
+        "exactly-once" => Delivery::ExactlyOnce,
+        _ => Delivery::AtLeastOnce,
+    })
 }
 
 /// On what a dataflow runs.
@@ -92,6 +128,9 @@ pub struct CheckArgs {
     /// Where settings come from.
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Folder with the state of earlier runs: say whether a run could go on there [default: none]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
 }
 
 /// `meterflow simulate`; what the fleet is like stands in `values`, and its flags are made from the simulator's keys.

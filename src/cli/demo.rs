@@ -78,7 +78,7 @@ pub fn demo(dataflows: &[Dataflow], schema: &config::Schema, threads: usize, fol
     let (path, text) = write_config(folder).map_err(failed)?;
     let given = config::Given { file: Some((&path.display().to_string(), &text)), ..config::Given::default() };
     let (settings, _) = config::load(schema, &given).into_result()?;
-    let job = Job { dataflow, settings, cluster: Cluster::threads(threads), check_state: false };
+    let job = Job::new(dataflow, settings, Cluster::threads(threads));
     let outcome = run_and_follow(job)?;
     write_summary(&folder.join("summary.json"), &outcome)?;
     let truths = Fleet::new(&fleet).map_err(|problem| Error::internal(problem.message))?;

@@ -15,9 +15,11 @@ pub use args::{Command, DemoArgs, SimulateArgs};
 pub use cluster::Cluster;
 
 use crate::config::values::did_you_mean;
-use crate::config::{Given, Loaded, Schema, Settings, digest, load, outputs, print, sources};
+use crate::config::{Given, Loaded, Schema, Settings, Source, digest, load, outputs, print, sources};
 use crate::error::{Error, ErrorKind};
 use crate::flow::Dataflow;
+use crate::model::job::JobState;
+use crate::runtime::supervise::Restarts;
 use crate::{detectors, runtime, simulator};
 use args::{CheckArgs, ConfigArgs, NoCommand, RunArgs};
 use std::ffi::OsString;
@@ -46,6 +48,10 @@ pub struct Run {
     pub settings: Settings,
     /// On what it runs.
     pub cluster: Cluster,
+    /// What it keeps; `None`: nothing.
+    pub state: Option<JobState>,
+    /// How often it is started again; only with state.
+    pub restarts: Restarts,
     /// Where the summary goes.
     pub summary: Option<PathBuf>,
     /// The whole command line after the program's name, to start the other processes with.
@@ -149,6 +155,10 @@ fn run_dataflow(
     let cluster = cluster::cluster(&run.cluster, cores)?;
     let loaded = load_config(program, Some(dataflow), &run.config, variables)?;
     let (settings, warnings) = loaded.into_result()?;
+    let asked = run.state;
+    if let Some(message) = asked.state.as_ref().and_then(|_| read_once(&settings)) {
+        return Err(Error::usage(message));
+    }
     for warning in warnings {
         write(err, &format!("warning: {warning}\n"))?;
     }
@@ -157,7 +167,19 @@ fn run_dataflow(
         // A process that is started with these does not know that it shares the cores.
         arguments.extend(["-w".into(), cluster.threads.to_string().into()]);
     }
-    (program.run)(Run { dataflow, settings, cluster, summary: run.summary, arguments })
+    let restarts = Restarts { most: asked.restarts, period: asked.restart_period };
+    let state = asked.state.map(|folder| JobState { folder, delivery: asked.delivery, dropped: asked.dropped });
+    (program.run)(Run { dataflow, settings, cluster, state, restarts, summary: run.summary, arguments })
+}
+
+/// Why a run with these settings cannot keep state: something is read that cannot be read again.
+fn read_once(settings: &Settings) -> Option<String> {
+    let is_pipe = |source: &Source| source.kind == "file" && source.values.text("path") == Some("-");
+    let (name, _) = settings.sources.iter().find(|(_, source)| is_pipe(source))?;
+    Some(format!(
+        "--state: sources.{name} reads standard input, which cannot be read again after a crash; \
+         write it to a file, or run without --state"
+    ))
 }
 
 fn check_config(
@@ -168,15 +190,17 @@ fn check_config(
 ) -> Result<u8, Error> {
     let dataflow = check.dataflow.as_deref().map(|name| find(program, name)).transpose()?;
     let Loaded { settings, problems, warnings } = load_config(program, dataflow, &check.config, variables)?;
+    let unfit = check.state.as_ref().and(settings.as_ref()).and_then(read_once);
     let mut text: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
     text.extend(warnings.iter().map(|warning| format!("warning: {warning}\n")));
     match &settings {
+        Some(_) if unfit.is_some() => text.extend(unfit.iter().map(|message| format!("{message}\n1 problem\n"))),
         Some(settings) => text += &format!("ok\n{}", digest::digest(settings)),
         None if problems.len() == 1 => text += "1 problem\n",
         None => text += &format!("{} problems\n", problems.len()),
     }
     write(out, &text)?;
-    Ok(if settings.is_some() { 0 } else { 2 })
+    Ok(if settings.is_some() && unfit.is_none() { 0 } else { 2 })
 }
 
 fn load_config(

@@ -1,9 +1,10 @@
 //! `meterflow run`: one process of a job, or all of them.
 
 use crate::cli::Run;
-use crate::error::Error;
+use crate::error::{CHILD, Error};
 use crate::flow::Dataflow;
-use crate::runtime::{self, Cluster, Job, Outcome, Progress, launch};
+use crate::runtime::supervise::{Restarts, local_addresses, supervise};
+use crate::runtime::{self, Cluster, Job, Outcome, Progress, signals};
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -13,14 +14,23 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// Runs what has been parsed and checked; returns the exit code.
 pub fn run(dataflows: &[Dataflow], run: Run) -> Result<u8, Error> {
     let hosts = run.cluster.hosts.clone();
+    let is_child = std::env::var_os(CHILD).is_some();
+    if run.state.is_none() && !is_child && run.cluster.index.unwrap_or(0) == 0 {
+        eprintln!("meterflow: without --state nothing is kept: after a crash the run starts over");
+    }
+    let restarts = run.state.is_some().then_some(run.restarts);
     let process = match (run.cluster.index, hosts.len()) {
+        (index, 1) => index.unwrap_or(0),
         (Some(index), _) => index,
-        (None, 1) => 0,
-        (None, processes) => return all_here(processes, &run.arguments),
+        (None, processes) => return all_here(processes, &run.arguments, restarts),
     };
+    if restarts.is_some() && !is_child {
+        return supervise(|| Ok(vec![(process, run.arguments.clone())]), restarts);
+    }
     let cluster = Cluster { threads: run.cluster.threads, processes: hosts.len(), process, addresses: hosts };
     let dataflow = dataflows[run.dataflow];
-    let job = Job { dataflow, settings: run.settings, cluster, check_state: false };
+    let job = Job { state: run.state, ..Job::new(dataflow, run.settings, cluster) };
+    signals::stop_on_signals(job.stop.clone())?;
     let outcome = match process == 0 && std::io::stderr().is_terminal() {
         true => run_and_follow(job)?,
         false => runtime::run(job, Arc::default())?,
@@ -34,25 +44,32 @@ pub fn run(dataflows: &[Dataflow], run: Run) -> Result<u8, Error> {
     Ok(0)
 }
 
-/// Starts every process of the job here.
-fn all_here(processes: usize, arguments: &[OsString]) -> Result<u8, Error> {
-    let hosts = HostFile::create(processes)?;
-    launch::run_all(processes, |process| {
-        let mut arguments = arguments.to_vec();
-        arguments.extend(["-p".into(), process.to_string().into(), "-h".into(), hosts.0.clone().into()]);
-        arguments
-    })
+/// Starts every process of the job here, on new ports each time.
+fn all_here(processes: usize, arguments: &[OsString], restarts: Option<Restarts>) -> Result<u8, Error> {
+    let file = HostFile::new();
+    let starts = || {
+        file.write(processes)?;
+        let start = |process: usize| {
+            let mut arguments = arguments.to_vec();
+            arguments.extend(["-p".into(), process.to_string().into(), "-h".into(), file.0.clone().into()]);
+            (process, arguments)
+        };
+        Ok((0..processes).map(start).collect())
+    };
+    supervise(starts, restarts)
 }
 
 /// A host file for processes on this machine; it goes when they have ended.
 struct HostFile(PathBuf);
 
 impl HostFile {
-    fn create(processes: usize) -> Result<HostFile, Error> {
-        let path = std::env::temp_dir().join(format!("meterflow-{}.hosts", std::process::id()));
-        let lines = launch::local_addresses(processes)?.join("\n");
-        std::fs::write(&path, lines).map_err(|error| Error::output(path.display().to_string(), error))?;
-        Ok(HostFile(path))
+    fn new() -> HostFile {
+        HostFile(std::env::temp_dir().join(format!("meterflow-{}.hosts", std::process::id())))
+    }
+
+    fn write(&self, processes: usize) -> Result<(), Error> {
+        let lines = local_addresses(processes)?.join("\n");
+        std::fs::write(&self.0, lines).map_err(|error| Error::output(self.0.display().to_string(), error))
     }
 }
 

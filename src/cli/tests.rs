@@ -1,7 +1,8 @@
 //! Command lines: what they are parsed to, what is printed, and what the program exits with.
 
-use super::args::{ClusterArgs, parse};
+use super::args::{ClusterArgs, StateArgs, parse};
 use super::*;
+use crate::model::job::Delivery;
 use std::cell::RefCell;
 
 const READINGS: Dataflow = Dataflow {
@@ -67,22 +68,62 @@ fn flags_are_parsed() {
     let run = parse(words("run anomaly --config f.toml -w 3 -n 2 -p 1 -h hosts --set a.b=1 --set c.d=e=f --summary s"), &[]);
     let config = ConfigArgs { config: Some("f.toml".into()), sets: vec!["a.b=1".into(), "c.d=e=f".into()] };
     let cluster = ClusterArgs { threads: Some(3), processes: Some(2), process: Some(1), hostfile: Some("hosts".into()) };
-    let expected = RunArgs { dataflow: "anomaly".into(), config, cluster, summary: Some("s".into()) };
+    let expected = RunArgs { dataflow: "anomaly".into(), config, cluster, state: nothing_kept(), summary: Some("s".into()) };
     assert_eq!(run.unwrap(), Command::Run(expected));
 
-    let bare =
-        RunArgs { dataflow: "stats".into(), config: ConfigArgs::default(), cluster: ClusterArgs::default(), summary: None };
+    let (config, cluster) = (ConfigArgs::default(), ClusterArgs::default());
+    let bare = RunArgs { dataflow: "stats".into(), config, cluster, state: nothing_kept(), summary: None };
     assert_eq!(parse(words("run stats"), &[]).unwrap(), Command::Run(bare));
     let long = parse(words("run x --threads 3 --processes 2 --process 1 --hostfile hosts"), &[]).unwrap();
     assert!(
         matches!(long, Command::Run(run) if run.cluster.hostfile == Some("hosts".into()) && run.cluster.process == Some(1))
     );
-    let check = CheckArgs { dataflow: None, config: ConfigArgs { config: Some("f".into()), sets: vec!["a=1".into()] } };
-    assert_eq!(parse(words("check --config f --set a=1"), &[]).unwrap(), Command::Check(check));
+    let config = ConfigArgs { config: Some("f".into()), sets: vec!["a=1".into()] };
+    let check = CheckArgs { dataflow: None, config, state: Some("d".into()) };
+    assert_eq!(parse(words("check --config f --set a=1 --state d"), &[]).unwrap(), Command::Check(check));
     assert_eq!(parse(words("list"), &[]).unwrap(), Command::List);
     assert_eq!(parse(words("config"), &[]).unwrap(), Command::Config);
     let demo = DemoArgs { threads: Some(2), out: "o".into() };
     assert_eq!(parse(words("demo -w 2 --out o"), &[]).unwrap(), Command::Demo(demo));
+}
+
+fn nothing_kept() -> StateArgs {
+    let delivery = Delivery::ExactlyOnce;
+    StateArgs { state: None, restarts: 10, restart_period: 600_000, delivery, dropped: Vec::new() }
+}
+
+#[test]
+fn state_has_flags_of_its_own() {
+    let line = "run x --state d --restarts 3 --restart-period 90s --delivery at-least-once --drop-state a --drop-state b";
+    let Command::Run(run) = parse(words(line), &[]).unwrap() else { panic!("not run") };
+    let dropped = vec!["a".to_owned(), "b".to_owned()];
+    let delivery = Delivery::AtLeastOnce;
+    let expected = StateArgs { state: Some("d".into()), restarts: 3, restart_period: 90_000, delivery, dropped };
+    assert_eq!(run.state, expected);
+    let Command::Run(run) = parse(words("run x --state d"), &[]).unwrap() else { panic!("not run") };
+    assert_eq!(run.state, StateArgs { state: Some("d".into()), ..nothing_kept() });
+    for (flags, part) in [
+        ("--restarts 3", "--state"),
+        ("--restart-period 1m", "--state"),
+        ("--delivery exactly-once", "--state"),
+        ("--drop-state a", "--state"),
+        ("--state d --restarts many", "'many'"),
+        ("--state d --restart-period 10", "such as 10m"),
+        ("--state d --restart-period 0s", "such as 10m"),
+        ("--state d --delivery twice", "exactly-once, at-least-once"),
+        ("--state d --set sources.readings.path=-", "sources.readings reads standard input"),
+    ] {
+        let said = say(&format!("run anomaly {flags}"));
+        assert!(said.code == 2 && said.err.contains(part), "{flags}: {}", said.err);
+    }
+    let check = say("check --set sources.readings.path=- --state d");
+    assert!(
+        check.code == 2 && check.out.contains("standard input") && check.out.ends_with("\n1 problem\n"),
+        "{}",
+        check.out
+    );
+    assert_eq!(say("check --set sources.readings.path=-").code, 0);
+    assert_eq!(say("check --set sources.readings.path=x --state d").code, 0);
 }
 
 #[test]
@@ -116,8 +157,23 @@ fn the_simulators_keys_are_flags() {
 fn help_names_every_flag() {
     let table: [(&str, &[&str]); 7] = [
         ("", &["run", "list", "check", "config", "simulate", "demo", "--version", "--help"]),
-        ("run", &["<DATAFLOW>", "--config", "-w", "-n", "-p", "-h", "--set", "--summary", "default: all cores", "--help"]),
-        ("check", &["[DATAFLOW]", "--config", "--set", "--help"]),
+        (
+            "run",
+            &[
+                "<DATAFLOW>",
+                "--config",
+                "-w",
+                "-n",
+                "-p",
+                "-h",
+                "--set",
+                "--summary",
+                "--state",
+                "default: 10m",
+                "default: all cores",
+            ],
+        ),
+        ("check", &["[DATAFLOW]", "--config", "--set", "--state", "--help"]),
         ("list", &["--help"]),
         ("config", &["--help"]),
         ("demo", &["-w", "--out", "meterflow-demo"]),

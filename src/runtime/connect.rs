@@ -125,7 +125,7 @@ fn end_with_the_others() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::launch::local_addresses;
+    use crate::runtime::supervise::local_addresses;
 
     #[test]
     fn every_process_is_connected_with_every_other() {

@@ -2,9 +2,10 @@
 
 mod cluster;
 mod connect;
-pub mod launch;
 pub mod memory;
 mod open;
+pub mod signals;
+pub mod supervise;
 mod totals;
 
 pub use cluster::Cluster;
@@ -12,12 +13,14 @@ pub use totals::{Outcome, Progress};
 
 use crate::config::Settings;
 use crate::drivers::coordinator::Plan;
+use crate::drivers::health::StopRequest;
 use crate::drivers::plan;
 use crate::drivers::snapshot::Snapshots;
 use crate::drivers::source::{Place, Wakers};
 use crate::error::{Error, fatal};
 use crate::flow::{self, Dataflow, Delivery, JobView};
 use crate::model::control::Tick;
+use crate::model::job::JobState;
 use crate::time;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,6 +38,17 @@ pub struct Job {
     pub cluster: Cluster,
     /// Save and restore all state after every tick, which must change nothing.
     pub check_state: bool,
+    /// What it keeps; `None`: nothing.
+    pub state: Option<JobState>,
+    /// Asks it to stop.
+    pub stop: StopRequest,
+}
+
+impl Job {
+    /// A job that keeps nothing.
+    pub fn new(dataflow: Dataflow, settings: Settings, cluster: Cluster) -> Job {
+        Job { dataflow, settings, cluster, check_state: false, state: None, stop: StopRequest::default() }
+    }
 }
 
 /// Runs the job's share of this process to its end.

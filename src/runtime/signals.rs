@@ -1,0 +1,66 @@
+//! SIGTERM and SIGINT: the first asks for a clean stop, the second ends the process at once.
+
+use crate::drivers::health::StopRequest;
+use crate::error::{CHILD, Error};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::{flag, low_level};
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::thread;
+
+/// From now on, `handle` is called for each SIGTERM and SIGINT with their number so far (1 for the first) and the signal,
+/// on a thread of its own.
+pub fn on_signal(handle: impl Fn(usize, i32) + Send + 'static) -> Result<(), Error> {
+    let failed = |error: std::io::Error| Error::internal(format!("signals cannot be handled: {error}"));
+    let last = Arc::new(AtomicUsize::new(0));
+    let (mut receiver, sender) = UnixStream::pair().map_err(failed)?;
+    for signal in [SIGTERM, SIGINT] {
+        // In this order: when a byte comes, it is known what for.
+        flag::register_usize(signal, last.clone(), signal as usize).map_err(failed)?;
+        low_level::pipe::register(signal, sender.try_clone().map_err(failed)?).map_err(failed)?;
+    }
+    let listen = move || {
+        let mut byte = [0];
+        for count in 1.. {
+            if receiver.read_exact(&mut byte).is_err() {
+                return;
+            }
+            handle(count, last.load(SeqCst) as i32);
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop).map_err(failed)
+}
+
+/// What a program exits with that a signal has ended: as the shell has it.
+pub fn exit_code(signal: i32) -> u8 {
+    128 + signal as u8
+}
+
+/// Turns signals into `stop`. A second signal ends the process at once, as does the first when nobody can stop cleanly.
+///
+/// A process that a supervisor has started never ends at the second: a Ctrl-C or a service manager reaches it directly and
+/// by the supervisor's SIGTERM. The supervisor ends it when it has to.
+pub fn stop_on_signals(stop: StopRequest) -> Result<(), Error> {
+    let is_child = std::env::var_os(CHILD).is_some();
+    on_signal(move |count, signal| {
+        let is_heard = stop.raise();
+        if !is_heard || (count > 1 && !is_child) {
+            end(signal);
+        }
+        if count == 1 && !is_child {
+            eprintln!("meterflow: {} asks for a stop; what was read is finished first, a second one ends it", name(signal));
+        }
+    })
+}
+
+/// The name of a signal that is handled here.
+pub fn name(signal: i32) -> &'static str {
+    if signal == SIGINT { "SIGINT" } else { "SIGTERM" }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a signal has no caller to return an error to")]
+fn end(signal: i32) -> ! {
+    std::process::exit(i32::from(exit_code(signal)))
+}
