@@ -77,6 +77,19 @@ impl State for Gaps {
         ("newest time by meter", 1)
     }
 
+    /// Nothing that can be configured changes what a stored time means.
+    fn shape(&self) -> String {
+        String::new()
+    }
+
+    fn is_changed(&self, group: u16) -> bool {
+        self.newest.is_changed(group)
+    }
+
+    fn mark_saved(&mut self, group: u16) {
+        self.newest.mark_saved(group);
+    }
+
     fn save(&self, scope: Scope, out: &mut Writer) {
         if let Scope::Group(group) = scope {
             self.newest.save(group, out);

@@ -83,6 +83,8 @@ struct MovingAverage<B: Baseline> {
     /// Judged channels of the source, ascending.
     channels: Vec<usize>,
     kinds: Vec<String>,
+    /// Names of the judged channels.
+    judged: String,
     /// What is kept, in words; state of anything else is refused.
     keeps: String,
     baseline: B,
@@ -108,8 +110,9 @@ fn boxed<B: Baseline + 'static>(rule: Rule, channels: Vec<usize>, names: &[Strin
     let kinds = kinds.collect();
     let judged: Vec<&str> = channels.iter().map(|channel| names[*channel].as_str()).collect();
     let keeps = format!("{} of {}", baseline.describe(), judged.join(", "));
+    let judged = judged.join(",");
     let meters = Keyed::new(channels.len(), B::EMPTY);
-    Box::new(MovingAverage { rule, channels, kinds, keeps, baseline, meters })
+    Box::new(MovingAverage { rule, channels, kinds, judged, keeps, baseline, meters })
 }
 
 fn channels(values: &Values, context: &Context) -> Result<Vec<usize>, Problem> {
@@ -214,8 +217,24 @@ impl<B: Baseline> State for MovingAverage<B> {
         B::KIND
     }
 
+    fn shape(&self) -> String {
+        format!("baseline={} channels={}", self.baseline.shape(), self.judged)
+    }
+
+    fn is_changed(&self, group: u16) -> bool {
+        self.meters.is_changed(group)
+    }
+
+    fn mark_saved(&mut self, group: u16) {
+        self.meters.mark_saved(group);
+    }
+
     fn save(&self, scope: Scope, out: &mut Writer) {
-        let Scope::Group(group) = scope else { return };
+        let group = match scope {
+            Scope::Group(group) => group,
+            Scope::Global => return self.baseline.save_global(out),
+            Scope::Partition(_) => return,
+        };
         if self.meters.group_len(group) == 0 {
             return;
         }
@@ -225,10 +244,14 @@ impl<B: Baseline> State for MovingAverage<B> {
     }
 
     fn load(&mut self, scope: Scope, from: &mut Reader) -> Result<(), Corrupt> {
-        let Scope::Group(group) = scope else { return Ok(()) };
         if from.is_empty() {
             return Ok(());
         }
+        let group = match scope {
+            Scope::Group(group) => group,
+            Scope::Global => return self.baseline.load_global(from),
+            Scope::Partition(_) => return Ok(()),
+        };
         let stored = from.column::<u8>()?;
         if stored != self.keeps.as_bytes() {
             return Err(Corrupt(format!(

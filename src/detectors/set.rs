@@ -4,7 +4,7 @@ use crate::detectors::{ALL, Context, Detector, Findings, problem};
 use crate::model::reading::{Batch, Reading};
 use crate::model::results::{AnomalyBatch, Finding};
 use crate::settings::{Problem, Values};
-use crate::state::{Corrupt, Reader, Scope, State, Writer};
+use crate::state::{Changed, Corrupt, Reader, Scope, State, Writer};
 use std::collections::BTreeMap;
 
 /// All configured detectors of a step.
@@ -13,6 +13,9 @@ pub struct Detectors {
     parts: Vec<(&'static str, Box<dyn Detector>)>,
     found: Findings,
     merged: Vec<(u32, u16, Finding)>,
+    /// Key groups whose stored bytes have state of a detector that is gone. They are to be saved without it: if it came
+    /// back later, it would take up what has missed readings.
+    dropped: Changed,
 }
 
 impl Detectors {
@@ -78,43 +81,52 @@ impl State for Detectors {
         ("detectors", 1)
     }
 
+    /// Detectors that remember nothing are not in it.
+    fn shape(&self) -> String {
+        let shapes = self.parts.iter().map(|(name, detector)| (name, detector.shape()));
+        let shapes = shapes.filter(|(_, shape)| !shape.is_empty()).map(|(name, shape)| format!("{name}: {shape}"));
+        shapes.collect::<Vec<String>>().join("; ")
+    }
+
+    fn is_changed(&self, group: u16) -> bool {
+        self.dropped.is_marked(group) || self.parts.iter().any(|(_, detector)| detector.is_changed(group))
+    }
+
+    fn mark_saved(&mut self, group: u16) {
+        self.dropped.clear(group);
+        self.parts.iter_mut().for_each(|(_, detector)| detector.mark_saved(group));
+    }
+
     fn save(&self, scope: Scope, out: &mut Writer) {
-        let mut stored = Vec::new();
         for (name, detector) in &self.parts {
-            let mut inner = Writer::default();
-            detector.save(scope, &mut inner);
-            if !inner.bytes().is_empty() {
-                stored.push((name, detector.kind(), inner.into_bytes()));
-            }
-        }
-        if stored.is_empty() {
-            return;
-        }
-        out.value(stored.len() as u32);
-        for (name, (kind, version), bytes) in stored {
-            out.column(name.as_bytes());
-            out.column(kind.as_bytes());
-            out.value(version);
-            out.column(&bytes);
+            let (kind, version) = detector.kind();
+            let head = |out: &mut Writer| {
+                out.column(name.as_bytes());
+                out.column(kind.as_bytes());
+                out.value(version);
+            };
+            out.nested(head, |out| detector.save(scope, out));
         }
     }
 
     fn load(&mut self, scope: Scope, from: &mut Reader) -> Result<(), Corrupt> {
-        if from.is_empty() {
-            return Ok(());
-        }
-        for _ in 0..from.value::<u32>()? {
+        while !from.is_empty() {
             let (name, kind) = (text(from)?, text(from)?);
-            let (version, bytes) = (from.value::<u16>()?, from.column::<u8>()?);
-            let Some((_, detector)) = self.parts.iter_mut().find(|(part, _)| *part == name) else { continue };
+            let (version, bytes) = (from.value::<u16>()?, from.bytes()?);
+            let Some((_, detector)) = self.parts.iter_mut().find(|(part, _)| *part == name) else {
+                if let Scope::Group(group) = scope {
+                    self.dropped.mark(group);
+                }
+                continue;
+            };
             let (own_kind, own_version) = detector.kind();
-            if (own_kind, own_version) != (kind.as_str(), version) {
+            if (own_kind, own_version) != (kind, version) {
                 return Err(Corrupt(format!(
                     "the detector `{name}` remembered {kind} (version {version}) and is now configured to remember \
                      {own_kind} (version {own_version}): configure it as before, or drop the state of this step"
                 )));
             }
-            let mut inner = Reader::new(&bytes);
+            let mut inner = Reader::new(bytes);
             detector.load(scope, &mut inner)?;
             inner.finish()?;
         }
@@ -122,6 +134,6 @@ impl State for Detectors {
     }
 }
 
-fn text(from: &mut Reader) -> Result<String, Corrupt> {
-    String::from_utf8(from.column::<u8>()?).map_err(|_| Corrupt("a name that is not UTF-8".to_string()))
+fn text<'a>(from: &mut Reader<'a>) -> Result<&'a str, Corrupt> {
+    std::str::from_utf8(from.bytes()?).map_err(|_| Corrupt("a name that is not UTF-8".to_string()))
 }

@@ -92,6 +92,14 @@ impl State for Status {
         ("status", 1)
     }
 
+    fn shape(&self) -> String {
+        String::new()
+    }
+
+    fn is_changed(&self, _group: u16) -> bool {
+        false
+    }
+
     fn save(&self, _scope: Scope, _out: &mut Writer) {}
 
     fn load(&mut self, _scope: Scope, _from: &mut Reader) -> Result<(), Corrupt> {

@@ -6,6 +6,7 @@ use super::*;
 use crate::model::meter::{GROUPS, group_of, owner_of};
 use crate::model::results::{AnomalyBatch, NO_CHANNEL, Severity};
 use crate::settings::{Kind, Value};
+use crate::state::incremental::Incremental;
 use crate::state::{Reader, Scope, Writer};
 use naive::{Setting, assert_matches, naive};
 use proptest::prelude::*;
@@ -145,15 +146,15 @@ fn part_of(batch: &Batch, worker: usize, workers: usize) -> Batch {
 
 fn restore(detectors: &Detectors, tables: &BTreeMap<String, Values>) -> Detectors {
     let mut restored = build(tables);
-    for group in 0..GROUPS as u16 {
+    for scope in [Scope::Global].into_iter().chain((0..GROUPS as u16).map(Scope::Group)) {
         let mut out = Writer::default();
-        detectors.save(Scope::Group(group), &mut out);
+        detectors.save(scope, &mut out);
         let bytes = out.into_bytes();
         let mut from = Reader::new(&bytes);
-        restored.load(Scope::Group(group), &mut from).unwrap();
+        restored.load(scope, &mut from).unwrap();
         from.finish().unwrap();
         let mut again = Writer::default();
-        restored.save(Scope::Group(group), &mut again);
+        restored.save(scope, &mut again);
         assert_eq!(again.bytes(), bytes);
     }
     restored
@@ -253,6 +254,66 @@ proptest! {
         alone.sort_by_key(|found| (found.partition, found.offset));
         prop_assert_eq!(split, alone);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn snapshots_of_what_changed_are_enough(
+        setting in setting(),
+        raws in raws(),
+        tick in 1usize..60,
+        moves in prop::collection::vec((any::<bool>(), any::<bool>()), 20),
+    ) {
+        let (ticks, tables) = (ticks(&raws, tick, 40), setting.tables());
+        let (mut original, mut detectors, mut stored) = (build(&tables), build(&tables), Incremental::default());
+        let judged = |detectors: &mut Detectors, tick: &Tick| {
+            let mut out = AnomalyBatch::default();
+            tick.batches.iter().for_each(|batch| detectors.judge(batch, &mut out));
+            detectors.close(tick.watermark);
+            found(&out, detectors)
+        };
+        for (tick, (snapshot, restart)) in ticks.iter().zip(moves.iter().cycle()) {
+            prop_assert_eq!(judged(&mut detectors, tick), judged(&mut original, tick));
+            if *snapshot {
+                prop_assert!(stored.snapshot(&mut detectors) <= 4, "there are 4 meters");
+                prop_assert_eq!(stored.snapshot(&mut detectors), 0);
+            }
+            if *snapshot && *restart {
+                detectors = build(&tables);
+                stored.restore(&mut detectors);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_detector_that_is_gone_remembered_is_not_kept_for_later() {
+    let (all, mut others) = (tables(&[]), tables(&[]));
+    others.remove("moving_average");
+    let mut batch = Batch::new(0, CHANNELS, 0);
+    batch.push(b"m", 0, 0, None, 7, &[1.0, 2.0, 3.0]);
+    let (mut stored, mut detectors) = (Incremental::default(), build(&all));
+    detectors.judge(&batch, &mut AnomalyBatch::default());
+    assert_eq!(stored.snapshot(&mut detectors), 1);
+    let mut detectors = build(&others);
+    stored.restore(&mut detectors);
+    assert!(detectors.is_changed(group_of(batch.rows[0].meter.hash()) as u16));
+}
+
+#[test]
+fn shapes_say_what_stored_state_depends_on() {
+    let shape = |set: &[(&str, Value)]| build(&tables(set)).shape();
+    let channels = "channels=voltage,current,temperature";
+    assert_eq!(shape(&[]), format!("moving_average: baseline=last 60 {channels}"));
+    let others = [("threshold", Value::Float(3.0)), ("min_count", Value::Integer(3)), ("stddev_floor", Value::Float(1.0))];
+    assert_eq!(shape(&others), shape(&[]));
+    assert_eq!(shape(&[("baseline", text("all"))]), format!("moving_average: baseline=all {channels}"));
+    let duration = format!("moving_average: baseline=5m allowed_lateness=200ms {channels}");
+    assert_eq!(shape(&[("baseline", text("5m"))]), duration);
+    let set = ("channels", list(&["current"]));
+    assert_eq!(shape(&[set]), "moving_average: baseline=last 60 channels=current");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::model::commit::StepRecord;
 use crate::model::control::{Close, Tick};
 use crate::model::meter::{GROUPS, owner_of};
-use crate::state::{Reader, Scope, State, Writer};
+use crate::state::{Reader, Scope, State, Writer, fits};
 use crate::time::Stopwatch;
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
@@ -227,7 +227,7 @@ fn refuse_if_other(stored: &StepRecord, now: &StepRecord) -> Result<(), Error> {
         let (was, is) = (format!("{} {}", stored.kind, stored.version), format!("{} {}", now.kind, now.version));
         return Err(refused(&now.step, format!("its stored state is of kind `{was}`, this program has `{is}`")));
     }
-    if stored.shape != now.shape {
+    if !fits(&stored.shape, &now.shape) {
         let message = format!("its stored state was made with `{}`, the settings say `{}`", stored.shape, now.shape);
         return Err(refused(&now.step, message));
     }

@@ -98,6 +98,10 @@ impl State for Standing {
         ("ticks", 1)
     }
 
+    fn shape(&self) -> String {
+        String::new()
+    }
+
     fn save(&self, scope: Scope, out: &mut Writer) {
         match scope {
             Scope::Global => {

@@ -96,7 +96,8 @@ impl<'scope> Readings<'scope> {
             return Ok(self);
         }
         let allowed_lateness = flow.settings().windows.allowed_lateness;
-        let events = flow.step(step, self.events, move || Deduplicate::new(&source, allowed_lateness))?;
+        let channels = self.names.channels.clone();
+        let events = flow.step(step, self.events, move || Deduplicate::new(&source, &channels, allowed_lateness))?;
         Ok(Readings { events, ..self })
     }
 
@@ -116,8 +117,8 @@ impl<'scope> Readings<'scope> {
 
     /// Their statistics in the configured windows.
     pub fn window_statistics(&self, flow: &mut Flow<'scope>, step: &str) -> Result<Statistics<'scope>, Error> {
-        let (spec, channels) = (flow.settings().windows, self.names.channels.len());
-        let events = flow.step(step, self.events.clone(), move || WindowStatistics::new(spec, channels))?;
+        let (spec, channels) = (flow.settings().windows, self.names.channels.clone());
+        let events = flow.step(step, self.events.clone(), move || WindowStatistics::new(spec, &channels))?;
         Ok(Statistics { events, names: self.names.clone() })
     }
 }

@@ -11,6 +11,7 @@ use crate::drivers::apply::Logic;
 use crate::model::control::{Close, Counts};
 use crate::model::meter::GROUPS;
 use crate::model::reading::Batch;
+use crate::settings::format_duration;
 use crate::state::keyed::Keyed;
 use crate::state::slab::{NONE, Slab};
 use crate::state::{Corrupt, Reader, Scope, State, Writer};
@@ -49,14 +50,17 @@ struct Memory {
     seen: Vec<Slab<Seen>>,
     /// Readings before this are forgotten.
     horizon: i64,
+    shape: String,
 }
 
 impl Deduplicate {
-    /// Drops duplicates of the source `source`; `allowed_lateness` in ms.
-    pub fn new(source: &str, allowed_lateness: i64) -> Deduplicate {
+    /// Drops duplicates of the source `source`, which has these channels; `allowed_lateness` in ms.
+    pub fn new(source: &str, channels: &[String], allowed_lateness: i64) -> Deduplicate {
         let meters = Keyed::new(1, Meter { head: NONE, length: 0, shortened: 0 });
         let seen = (0..GROUPS).map(|_| Slab::new()).collect();
-        let memory = Memory { meters, seen, horizon: i64::MIN };
+        // With a longer lateness, readings may come that were forgotten.
+        let shape = format!("channels={} allowed_lateness={}", channels.join(","), format_duration(allowed_lateness));
+        let memory = Memory { meters, seen, horizon: i64::MIN, shape };
         Deduplicate { memory, source: source.to_owned(), allowed_lateness, dropped: 0, keep: Vec::new() }
     }
 }
@@ -144,6 +148,18 @@ impl State for Memory {
         ("seen readings", 1)
     }
 
+    fn shape(&self) -> String {
+        self.shape.clone()
+    }
+
+    fn is_changed(&self, group: u16) -> bool {
+        self.meters.is_changed(group)
+    }
+
+    fn mark_saved(&mut self, group: u16) {
+        self.meters.mark_saved(group);
+    }
+
     fn save(&self, scope: Scope, out: &mut Writer) {
         match scope {
             Scope::Group(group) if self.meters.group_len(group) > 0 => {
@@ -167,5 +183,64 @@ impl State for Memory {
             }
             Scope::Partition(_) => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::incremental::Incremental;
+    use proptest::prelude::*;
+
+    const LATENESS: i64 = 40;
+
+    fn new() -> Deduplicate {
+        Deduplicate::new("readings", &["voltage".to_string(), "current".to_string()], LATENESS)
+    }
+
+    /// One tick of readings (meter, time after the earliest allowed, channels) at a watermark; times of what is used.
+    fn step(logic: &mut Deduplicate, readings: &[(u8, i64, u8)], watermark: i64, number: u64) -> (Vec<(String, i64)>, u64) {
+        let mut batch = Batch::new(0, 2, number * 1_000);
+        for (offset, (meter, ahead, present)) in (number * 1_000..).zip(readings) {
+            let meter = format!("meter-{meter}");
+            batch.push(meter.as_bytes(), watermark - LATENESS + ahead, offset, None, *present, &[0.0; 2]);
+        }
+        let (mut out, mut counts) = (Vec::new(), Counts::default());
+        logic.data(Rc::new(batch), &mut out);
+        logic.close(&Close { tick: number, watermark: watermark + 10, last: false }, &mut Vec::new(), &mut counts);
+        let text = |meter: &[u8]| String::from_utf8_lossy(meter).into_owned();
+        let used = out.iter().flat_map(|batch| batch.iter().map(|reading| (text(reading.meter()), reading.time())));
+        (used.collect(), counts.source("readings").duplicate)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+
+        #[test]
+        fn snapshots_of_what_changed_are_enough(
+            ticks in prop::collection::vec(prop::collection::vec((0..5u8, 0..60i64, 0..4u8), 0..20), 1..20),
+            moves in prop::collection::vec((any::<bool>(), any::<bool>()), 20),
+        ) {
+            let (mut original, mut logic, mut stored) = (new(), new(), Incremental::default());
+            for ((number, readings), (snapshot, restart)) in (0..).zip(&ticks).zip(&moves) {
+                let watermark = 1_000 + 10 * number as i64;
+                let found = step(&mut logic, readings, watermark, number);
+                prop_assert_eq!(found.0.len() + found.1 as usize, readings.len());
+                prop_assert_eq!(found, step(&mut original, readings, watermark, number));
+                if *snapshot {
+                    prop_assert!(stored.snapshot(&mut logic.memory) <= 5, "there are 5 meters");
+                    prop_assert_eq!(stored.snapshot(&mut logic.memory), 0);
+                }
+                if *snapshot && *restart {
+                    logic = new();
+                    stored.restore(&mut logic.memory);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_shape_has_the_channels_and_the_lateness() {
+        assert_eq!(new().memory.shape(), "channels=voltage,current allowed_lateness=40ms");
     }
 }

@@ -35,9 +35,41 @@ impl Writer {
         self.bytes
     }
 
+    /// Forgets all bytes and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
     /// Appends one plain value.
     pub fn value<T: Pod>(&mut self, value: T) {
         self.bytes.extend_from_slice(bytemuck::bytes_of(&value));
+    }
+
+    /// Appends what `write` does, as a column of bytes, and returns whether that is anything; without any, nothing is
+    /// appended, not even what `before` writes in front.
+    pub fn nested(&mut self, before: impl FnOnce(&mut Writer), write: impl FnOnce(&mut Writer)) -> bool {
+        let start = self.bytes.len();
+        before(self);
+        self.value(0u64);
+        let from = self.bytes.len();
+        write(self);
+        let length = (self.bytes.len() - from) as u64;
+        if length == 0 {
+            self.bytes.truncate(start);
+            return false;
+        }
+        self.bytes[from - size_of::<u64>()..from].copy_from_slice(&length.to_le_bytes());
+        true
+    }
+
+    /// Appends many short lists as one column.
+    pub fn lists<T: Pod>(&mut self, lists: &[Vec<T>]) {
+        let length: usize = lists.iter().map(Vec::len).sum();
+        self.bytes.reserve((length + 1) * size_of::<T>());
+        self.value(length as u64);
+        for list in lists {
+            self.bytes.extend_from_slice(bytemuck::cast_slice(list));
+        }
     }
 
     /// Appends a column with its length in front.
@@ -76,6 +108,12 @@ impl<'a> Reader<'a> {
     /// Takes one plain value.
     pub fn value<T: Pod>(&mut self) -> Result<T, Corrupt> {
         Ok(bytemuck::pod_read_unaligned(self.take(size_of::<T>())?))
+    }
+
+    /// Takes a column of bytes where it stands.
+    pub fn bytes(&mut self) -> Result<&'a [u8], Corrupt> {
+        let length: u64 = self.value()?;
+        self.take(usize::try_from(length).map_err(|_| Corrupt(format!("a column of {length} bytes")))?)
     }
 
     /// Takes a column.

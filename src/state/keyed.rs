@@ -5,7 +5,7 @@
 
 use crate::model::meter::{GROUPS, MeterKey, group_of};
 use crate::model::reading::Row;
-use crate::state::{Corrupt, Reader, Writer};
+use crate::state::{Changed, Corrupt, Reader, Writer};
 use bytemuck::Pod;
 
 /// Where a meter's state stands.
@@ -22,6 +22,7 @@ pub struct Keyed<V> {
     groups: Vec<Group<V>>,
     stride: usize,
     empty: V,
+    changed: Changed,
 }
 
 /// One key group of a [`Keyed`].
@@ -43,7 +44,7 @@ impl<V: Pod> Keyed<V> {
     /// No meters yet; a new one starts with `stride` times `empty`.
     pub fn new(stride: usize, empty: V) -> Keyed<V> {
         let group = || Group { index: Vec::new(), keys: Vec::new(), heap: Vec::new(), values: Vec::new() };
-        Keyed { groups: (0..GROUPS).map(|_| group()).collect(), stride, empty }
+        Keyed { groups: (0..GROUPS).map(|_| group()).collect(), stride, empty, changed: Changed::default() }
     }
 
     /// Number of meters.
@@ -66,11 +67,28 @@ impl<V: Pod> Keyed<V> {
         &self.groups[group as usize].values
     }
 
+    /// Whether a group may have changed since it was last saved: a meter of it was looked up, or its values were handed out
+    /// to be changed.
+    pub fn is_changed(&self, group: u16) -> bool {
+        self.changed.is_marked(group)
+    }
+
+    /// Says that a group has changed: something that belongs to it but stands elsewhere.
+    pub fn mark_changed(&mut self, group: u16) {
+        self.changed.mark(group);
+    }
+
+    /// Says that a group is saved.
+    pub fn mark_saved(&mut self, group: u16) {
+        self.changed.clear(group);
+    }
+
     /// The slot of a meter, which is made if it is new. `heap` is that of the batch that the key comes from.
     #[inline]
     pub fn slot(&mut self, key: &MeterKey, heap: &[u8]) -> Slot {
         let hash = key.hash();
         let group = group_of(hash);
+        self.changed.mark(group as u16);
         let index = self.groups[group].find_or_insert(hash, key, heap, self.stride, self.empty);
         Slot { group: group as u16, index }
     }
@@ -94,6 +112,7 @@ impl<V: Pod> Keyed<V> {
         let mut slots = [Slot::default(); CHUNK];
         for ((row, hash), slot) in rows.iter().zip(&hashes).zip(&mut slots) {
             let group = group_of(*hash);
+            self.changed.mark(group as u16);
             let index = self.groups[group].find_or_insert(*hash, &row.meter, heap, self.stride, self.empty);
             *slot = Slot { group: group as u16, index };
         }
@@ -111,6 +130,7 @@ impl<V: Pod> Keyed<V> {
     #[inline]
     pub fn get_mut(&mut self, slot: Slot) -> &mut [V] {
         let start = slot.index as usize * self.stride;
+        self.changed.mark(slot.group);
         &mut self.groups[slot.group as usize].values[start..start + self.stride]
     }
 
@@ -149,6 +169,7 @@ impl<V: Pod> Keyed<V> {
         let target = &mut self.groups[group as usize];
         *target = Group { index: Vec::new(), keys, heap, values };
         target.rebuild_index();
+        self.changed.clear(group);
         Ok(())
     }
 }

@@ -5,10 +5,15 @@
 //! [`State`] for whichever it has; nothing else reads or writes its bytes.
 
 pub mod bytes;
+pub mod changed;
 pub mod keyed;
 pub mod slab;
 
+#[cfg(test)]
+pub mod incremental;
+
 pub use bytes::{Corrupt, Reader, Writer};
+pub use changed::Changed;
 
 use crate::error::{Error, fatal};
 
@@ -28,17 +33,18 @@ pub trait State {
     /// Names the layout of the bytes; state of another kind or version is never loaded.
     fn kind(&self) -> (&'static str, u16);
 
-    /// The settings that the stored bytes depend on, for people to read; state of another shape is never loaded.
-    fn shape(&self) -> String {
-        String::new()
-    }
+    /// The settings that the stored bytes depend on, readable: those with which state that was stored under other ones
+    /// would be wrong (a window's length, the names and order of channels), and nothing else (no threshold). Parts that may
+    /// come and go are joined by `; ` and begin with their name and `: `; see [`fits`].
+    fn shape(&self) -> String;
 
-    /// Whether what belongs to a key group may differ from what was saved of it when [`State::mark_saved`] was called last.
+    /// Whether what belongs to a key group may have changed since [`State::mark_saved`], or since it was loaded. While it has
+    /// not, `save` gives the same bytes.
     fn is_changed(&self, _group: u16) -> bool {
         true
     }
 
-    /// What belongs to a key group is being saved.
+    /// What belongs to a key group has been saved.
     fn mark_saved(&mut self, _group: u16) {}
 
     /// Appends what belongs to `scope`; nothing when there is nothing to remember.
@@ -47,6 +53,14 @@ pub trait State {
     /// Takes over what [`State::save`] wrote for `scope`. The step is new: it remembers nothing of that scope. The global
     /// scope is loaded before the others.
     fn load(&mut self, scope: Scope, from: &mut Reader) -> Result<(), Corrupt>;
+}
+
+/// Whether state that was stored under the shape `stored` goes on under the shape `now`: a part that both have must be the
+/// same; one that only `now` has starts empty, and what only `stored` has is dropped.
+pub fn fits(stored: &str, now: &str) -> bool {
+    let name = |part: &str| part.split_once(": ").map(|(name, _)| name.to_owned());
+    let same = |part: &str, other: &str| name(part) != name(other) || part == other;
+    stored.split("; ").all(|part| now.split("; ").all(|other| same(part, other) || part.is_empty() || other.is_empty()))
 }
 
 /// State as it comes back when what `old` saves of `scopes` is loaded into `new`, which remembers nothing. For checks: a
@@ -65,6 +79,29 @@ pub fn restore<S: State + ?Sized, N: State + ?Sized>(old: &S, new: &mut N, scope
         if !reader.is_empty() {
             let loaded = new.load(*scope, &mut reader).and_then(|()| reader.finish());
             loaded.unwrap_or_else(|error| fatal(&Error::internal(format!("{} of {scope:?}: {error}", old.kind().0))));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_both_have_must_be_the_same() {
+        let table = [
+            ("", "", true),
+            ("size=1m", "size=1m", true),
+            ("size=1m", "size=2m", false),
+            ("a: x=1; b: y=2", "a: x=1; b: y=2", true),
+            ("a: x=1; b: y=2", "b: y=2", true),
+            ("b: y=2", "a: x=1; b: y=2", true),
+            ("", "a: x=1", true),
+            ("a: x=1", "", true),
+            ("a: x=1; b: y=2", "a: x=1; b: y=3", false),
+        ];
+        for (stored, now, expected) in table {
+            assert_eq!(fits(stored, now), expected, "`{stored}` and `{now}`");
         }
     }
 }

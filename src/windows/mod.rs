@@ -17,6 +17,7 @@ mod timers;
 
 use crate::model::reading::Batch;
 use crate::model::results::{WindowBatch, WindowRow};
+use crate::settings::format_duration;
 use crate::state::keyed::Keyed;
 use crate::state::{Corrupt, Reader, Scope, State, Writer};
 use bytemuck::Pod;
@@ -80,6 +81,20 @@ impl Spec {
             Kind::Sliding { size, slide } => [1, size, slide, self.allowed_lateness],
             Kind::Session { gap } => [2, gap, gap, self.allowed_lateness],
         }
+    }
+
+    /// The settings that stored windows depend on, in words. The allowed lateness is one: with a longer one, readings would
+    /// count in windows that are forgotten; and what is published is remembered only when there is one.
+    fn shape(&self) -> String {
+        let lateness = format_duration(self.allowed_lateness);
+        let kind = match self.kind {
+            Kind::Tumbling { size } => format!("kind=tumbling size={}", format_duration(size)),
+            Kind::Sliding { size, slide } => {
+                format!("kind=sliding size={} slide={}", format_duration(size), format_duration(slide))
+            }
+            Kind::Session { gap } => format!("kind=session gap={}", format_duration(gap)),
+        };
+        format!("{kind} allowed_lateness={lateness}")
     }
 
     fn save(&self, watermark: i64, out: &mut Writer) {
@@ -171,6 +186,28 @@ impl State for Windows {
         match self {
             Windows::Sliced(_) => ("windows.sliced", 1),
             Windows::Sessions(_) => ("windows.sessions", 1),
+        }
+    }
+
+    /// Without the channels: who makes the windows knows their names.
+    fn shape(&self) -> String {
+        match self {
+            Windows::Sliced(sliced) => sliced.spec.shape(),
+            Windows::Sessions(sessions) => sessions.spec.shape(),
+        }
+    }
+
+    fn is_changed(&self, group: u16) -> bool {
+        match self {
+            Windows::Sliced(sliced) => sliced.heads.is_changed(group),
+            Windows::Sessions(sessions) => sessions.heads.is_changed(group),
+        }
+    }
+
+    fn mark_saved(&mut self, group: u16) {
+        match self {
+            Windows::Sliced(sliced) => sliced.heads.mark_saved(group),
+            Windows::Sessions(sessions) => sessions.heads.mark_saved(group),
         }
     }
 

@@ -64,10 +64,11 @@ struct Tombstone {
 
 /// Session windows of the meters that one worker owns.
 pub struct Sessions {
-    spec: Spec,
+    pub(super) spec: Spec,
     gap: i64,
     channels: usize,
-    heads: Keyed<List>,
+    /// A change of a group's sessions is marked here, too: nothing touches them but by way of a head.
+    pub(super) heads: Keyed<List>,
     slabs: Vec<Slab<Session>>,
     /// The timers of pending sessions. Nearly all differ, so a heap takes less than a list for each instant.
     due: BinaryHeap<Reverse<(i64, Key)>>,
@@ -170,6 +171,10 @@ impl Sessions {
 
     pub(super) fn close(&mut self, watermark: i64, budget: usize, out: &mut WindowBatch) -> bool {
         let watermark = watermark.max(self.watermark);
+        // What is taken back is saved in the order in which it stands here, and goes when it has been told.
+        for Reverse(gone) in &self.tombstones {
+            self.heads.mark_changed(gone.key.group() as u16);
+        }
         self.tombstones.sort_unstable();
         for _ in 0..budget.max(1) {
             // What is taken back ended before the watermark; it comes before a session with the same end.

@@ -54,7 +54,7 @@ impl Entry for Slice {
 /// What is kept of one meter's channel.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-struct Head {
+pub(super) struct Head {
     /// End of the earliest window that has readings and is to be published for the first time, or [`NEVER`].
     due: i64,
     slices: List,
@@ -75,11 +75,12 @@ impl Default for Place {
 
 /// Tumbling and sliding windows of the meters that one worker owns.
 pub struct Sliced {
-    spec: Spec,
+    pub(super) spec: Spec,
     size: i64,
     slide: i64,
     channels: usize,
-    heads: Keyed<Head>,
+    /// A change of a group's slices is marked here, too: nothing touches them but by way of a head.
+    pub(super) heads: Keyed<Head>,
     slabs: Vec<Slab<Slice>>,
     /// Keys by the end of the window that is due or dirty.
     due: Timers,

@@ -1,13 +1,14 @@
-//! What detectors cost a reading, and result lines a line: `cargo bench --bench detect [-- FILTER]`.
+//! What detectors cost a reading, result lines a line, and state a byte to save and to load: `cargo bench --bench detect [-- FILTER]`.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
 
 use meterflow::codec::write::{Lines, Names};
 use meterflow::detectors::{Context, Detectors};
-use meterflow::model::meter::MeterKey;
+use meterflow::model::meter::{GROUPS, MeterKey};
 use meterflow::model::reading::{Batch, Reading};
 use meterflow::model::results::{AnomalyBatch, Finding, Severity, WindowBatch, WindowRow};
 use meterflow::settings::{Value, Values};
+use meterflow::state::{Reader, Scope, State, Writer};
 use std::collections::BTreeMap;
 use std::hint::black_box;
 
@@ -17,6 +18,12 @@ fn main() {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).unwrap_or_default();
     if "lines".contains(&filter) {
         lines();
+    }
+    for baseline in ["all", "last 8", "5m"] {
+        let name = format!("state of a million meters, baseline {baseline}");
+        if name.contains(&filter) {
+            state(&name, baseline);
+        }
     }
     for meters in [1_000, 10_000, 1_000_000] {
         for (baseline, interval) in [("all", 1_000), ("last 60", 1_000), ("last 1000", 1_000), ("5m", 1_000), ("5m", 10_000)]
@@ -112,7 +119,50 @@ fn batches(meters: usize, rounds: std::ops::Range<usize>, interval: i64) -> Vec<
     batches
 }
 
-fn detector(name: &str, meters: usize, baseline: &str, interval: i64) {
+/// Saves the state of all key groups, the fastest of five rounds, and loads it again.
+fn state(name: &str, baseline: &str) {
+    let mut detectors = moving_average(baseline);
+    for batch in batches(1_000_000, 0..10, 10_000) {
+        detectors.judge(&batch, &mut AnomalyBatch::default());
+    }
+    let groups = (0..GROUPS as u16).map(Scope::Group);
+    let (mut out, mut saved, mut slowest, mut total) = (Writer::default(), Vec::new(), f64::MAX, f64::MAX);
+    for _ in 0..5 {
+        saved.clear();
+        let (mut longest, mut sum) = (0f64, 0.0);
+        for scope in groups.clone() {
+            out.clear();
+            let start = cpu_seconds();
+            detectors.save(scope, &mut out);
+            let took = cpu_seconds() - start;
+            (longest, sum) = (longest.max(took), sum + took);
+            saved.push((scope, out.bytes().to_vec()));
+        }
+        (slowest, total) = (slowest.min(longest), total.min(sum));
+    }
+    let bytes = saved.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() as f64;
+    let start = cpu_seconds();
+    let mut copies = saved.iter().map(|(_, bytes)| black_box(bytes.clone()).len()).sum::<usize>();
+    let copied = cpu_seconds() - start;
+    let (mut restored, start) = (moving_average(baseline), cpu_seconds());
+    for (scope, bytes) in &saved {
+        restored.load(*scope, &mut Reader::new(bytes)).unwrap();
+        copies -= bytes.len();
+    }
+    assert_eq!(copies, 0);
+    let loaded = cpu_seconds() - start;
+    let speed = |seconds: f64| bytes / seconds / 1e9;
+    println!(
+        "{name}: {:.0} MB, saved at {:.1} GB/s (the slowest group in {:.2} ms), loaded at {:.1} GB/s; a copy: {:.1} GB/s",
+        bytes / 1e6,
+        speed(total),
+        slowest * 1e3,
+        speed(loaded),
+        speed(copied)
+    );
+}
+
+fn moving_average(baseline: &str) -> Detectors {
     let channels = ["voltage".to_string()];
     let numbers = [
         ("threshold", 2.5),
@@ -126,8 +176,11 @@ fn detector(name: &str, meters: usize, baseline: &str, interval: i64) {
     keys.insert("baseline".to_string(), Value::Text(baseline.to_string()));
     keys.insert("min_count".to_string(), Value::Integer(10));
     let tables = BTreeMap::from([("moving_average".to_string(), Values { keys, ..Values::default() })]);
-    let mut detectors = Detectors::build(&tables, &Context { channels: &channels, allowed_lateness: 0 }).unwrap();
+    Detectors::build(&tables, &Context { channels: &channels, allowed_lateness: 0 }).unwrap()
+}
 
+fn detector(name: &str, meters: usize, baseline: &str, interval: i64) {
+    let mut detectors = moving_average(baseline);
     // Enough readings to fill the baselines first; each round of the fleet is a tick.
     let warm = if meters > 100_000 { 45 } else { 1_100 };
     let mut out = AnomalyBatch::default();

@@ -56,6 +56,10 @@ impl Baseline for Last {
         format!("the last {} readings", self.count)
     }
 
+    fn shape(&self) -> String {
+        format!("last {}", self.count)
+    }
+
     #[inline]
     fn take(&mut self, slot: Slot, channel: usize, entry: &mut Entry, _time: i64, value: f64) -> Sums {
         let ring = self.rings.with_room(slot, channel, self.count);

@@ -84,7 +84,7 @@ impl<T: Pod> Lists<T> {
         let lists = &self.groups[group as usize];
         let lengths: Vec<u32> = lists.iter().map(|list| list.len() as u32).collect();
         out.column(&lengths);
-        out.column(&lists.concat());
+        out.lists(lists);
     }
 
     /// Takes over what [`Lists::save`] wrote; every list must be fit for `meters` meters and satisfy `fits`.

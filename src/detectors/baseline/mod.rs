@@ -31,6 +31,9 @@ pub trait Baseline {
     /// What is kept, in words; stored state of anything else is refused.
     fn describe(&self) -> String;
 
+    /// The settings that what is kept depends on.
+    fn shape(&self) -> String;
+
     /// The sums of the baseline of a value read at `time` (ms); the value is then part of the baselines to come.
     fn take(&mut self, slot: Slot, channel: usize, entry: &mut Self::Entry, time: i64, value: f64) -> Sums;
 
@@ -50,7 +53,15 @@ pub trait Baseline {
         0
     }
 
-    /// Appends what stands outside the entries of a group.
+    /// Appends what belongs to no group.
+    fn save_global(&self, _out: &mut Writer) {}
+
+    /// Takes it over.
+    fn load_global(&mut self, _from: &mut Reader) -> Result<(), Corrupt> {
+        Ok(())
+    }
+
+    /// Appends what stands outside the entries of a group; between two ticks it changes with readings of the group alone.
     fn save(&self, _group: u16, _out: &mut Writer) {}
 
     /// Takes it over; the entries of the group's `meters` meters are given.

@@ -9,6 +9,7 @@
 //! those of D and of the disorder and lateness before it, and three.
 
 use crate::detectors::baseline::{Baseline, lists::Lists, sums::Sums};
+use crate::settings::format_duration;
 use crate::state::keyed::Slot;
 use crate::state::{Corrupt, Reader, Writer};
 use bytemuck::{Pod, Zeroable};
@@ -127,6 +128,12 @@ impl Baseline for Slices {
         format!("{} ms", self.length * SLICES)
     }
 
+    /// With a longer lateness, readings may come that need slices which are gone.
+    fn shape(&self) -> String {
+        let [duration, lateness] = [self.length * SLICES, self.allowed_lateness].map(format_duration);
+        format!("{duration} allowed_lateness={lateness}")
+    }
+
     #[inline]
     fn take(&mut self, slot: Slot, channel: usize, entry: &mut Entry, time: i64, value: f64) -> Sums {
         // In the newest slice or not, without a division.
@@ -165,13 +172,20 @@ impl Baseline for Slices {
         self.older.memory()
     }
 
-    fn save(&self, group: u16, out: &mut Writer) {
+    fn save_global(&self, out: &mut Writer) {
         out.value(self.needed_from);
+    }
+
+    fn load_global(&mut self, from: &mut Reader) -> Result<(), Corrupt> {
+        self.needed_from = from.value()?;
+        Ok(())
+    }
+
+    fn save(&self, group: u16, out: &mut Writer) {
         self.older.save(group, out);
     }
 
     fn load(&mut self, group: u16, meters: usize, _entries: &[Entry], from: &mut Reader) -> Result<(), Corrupt> {
-        self.needed_from = from.value()?;
         let ascending = |slices: &[Slice]| slices.is_sorted_by(|left, right| left.start < right.start);
         self.older.load(group, meters, ascending, from)
     }

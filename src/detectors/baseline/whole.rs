@@ -15,6 +15,10 @@ impl Baseline for Whole {
         "all readings".to_string()
     }
 
+    fn shape(&self) -> String {
+        "all".to_string()
+    }
+
     #[inline]
     fn take(&mut self, _slot: Slot, _channel: usize, entry: &mut Sums, _time: i64, value: f64) -> Sums {
         let before = *entry;

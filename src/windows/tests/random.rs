@@ -4,6 +4,7 @@ use super::model::Model;
 use super::{Kind, Published, Spec, Tick, Windows, keep, restore, step};
 use crate::model::meter::{MeterKey, group_of, owner_of};
 use crate::model::reading::Batch;
+use crate::state::incremental::Incremental;
 use proptest::prelude::*;
 
 const METERS: [&str; 5] = ["a", "b", "meter-0003", "a-meter-with-a-name-of-28-ch", "another-one-with-a-name-of-33-chr"];
@@ -159,6 +160,29 @@ proptest! {
                 let mut union: Vec<Published> = parts.iter().flat_map(|part| part[number].clone()).collect();
                 union.sort_by_key(|one| one.row.end);
                 prop_assert_eq!(&union, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn snapshots_of_what_changed_are_enough(
+        spec in specs(),
+        drafts in drafts(),
+        moves in prop::collection::vec((any::<bool>(), any::<bool>()), 14),
+    ) {
+        let ticks = ticks(&drafts, 1_700_000_000_123, spec.allowed_lateness);
+        let expected = run(&spec, &ticks, usize::MAX, keep);
+        let (mut windows, mut stored) = (Windows::new(spec, 2), Incremental::default());
+        for ((tick, expected), (snapshot, restart)) in ticks.iter().zip(&expected).zip(moves.iter().cycle()) {
+            prop_assert_eq!(&step(&mut windows, tick, usize::MAX, keep, &spec), expected);
+            if *snapshot {
+                let changed = stored.snapshot(&mut windows);
+                prop_assert!(changed <= METERS.len());
+                prop_assert_eq!(stored.snapshot(&mut windows), 0);
+            }
+            if *snapshot && *restart {
+                windows = Windows::new(spec, 2);
+                stored.restore(&mut windows);
             }
         }
     }
