@@ -4,8 +4,9 @@
 //! in and the committer is not too far behind; it is closed, with the watermark, when all its takes have been reported.
 //! Ticks that an earlier run has committed are cut as they were recorded.
 
+use crate::drivers::health::StopRequest;
 use crate::drivers::plan::{LAG, Planner};
-use crate::drivers::resume::{Resume, Stop};
+use crate::drivers::resume::Resume;
 use crate::drivers::snapshot::{Freezer, Snapshots};
 use crate::drivers::standing::Standing;
 use crate::drivers::{Output, To, output, to_all};
@@ -44,7 +45,7 @@ pub struct Plan {
     /// What an earlier run has left.
     pub resume: Arc<Resume>,
     /// Asks for an end before the input has ended.
-    pub stop: Arc<Stop>,
+    pub stop: StopRequest,
 }
 
 /// How far committer and publishers have come: shared with the coordinator, which lives on the same worker.
@@ -115,7 +116,11 @@ pub fn coordinator<'scope>(
     let peers = scope.peers();
     let in_flight = plan.in_flight;
     let mut state = (scope.index() == 0).then(|| {
-        plan.stop.wake_with(scope.worker().sync_activator_for(address.to_vec()));
+        let wake = scope.worker().sync_activator_for(address.to_vec());
+        plan.stop.on_raise(move || {
+            // Fails only when the job has ended by itself.
+            let _ = wake.activate();
+        });
         State::new(plan, snapshots.clone())
     });
     builder.build(move |capabilities| {
@@ -282,7 +287,7 @@ impl State {
             }
             let recorded = resume.recorded(self.next);
             // What has been recorded is made again whatever happens: it has been shown.
-            if recorded.is_none() && (resume.only_replay || self.plan.stop.is_asked()) {
+            if recorded.is_none() && (resume.only_replay || self.plan.stop.is_raised()) {
                 self.exhausted = closing == self.next;
                 break;
             }
@@ -332,7 +337,7 @@ impl State {
                 && !last
                 && match resume.recorded(tick + 1) {
                     Some(_) => false,
-                    None => resume.only_replay || (self.plan.stop.is_asked() && !replayed),
+                    None => resume.only_replay || (self.plan.stop.is_raised() && !replayed),
                 };
             self.exhausted |= final_one;
             let snapshot = self.snapshots.may_freeze(replayed, final_one);
@@ -396,7 +401,7 @@ mod tests {
             now: 0,
             check_state: true,
             resume: Arc::default(),
-            stop: Arc::default(),
+            stop: StopRequest::default(),
         }
     }
 
@@ -480,7 +485,7 @@ mod tests {
     fn a_stop_ends_after_what_has_been_cut() {
         let mut state = begun([Some(1000), Some(700)]);
         let cut = state.cuts(8);
-        state.plan.stop.ask();
+        state.plan.stop.raise();
         assert!(state.cuts(8).is_empty() && !state.is_done());
         cut.iter().for_each(|cut| answer(&mut state, cut, 10));
         let closes = state.closes();

@@ -1,11 +1,8 @@
-//! What a job goes on from: the ticks that an earlier run has committed, and the wish to stop.
+//! What a job goes on from: the ticks that an earlier run has committed.
 
 use crate::drivers::standing::Standing;
 use crate::model::commit::Commit;
 use crate::model::control::{Taken, Tick};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
-use timely::scheduling::SyncActivator;
 
 /// What an earlier run has left; the default: there was none.
 #[derive(Default, Debug)]
@@ -36,32 +33,5 @@ impl Resume {
     /// Where a partition stood before the first tick to make.
     pub fn taken(&self, partition: u32) -> Option<Taken> {
         self.standing.as_ref().and_then(|standing| standing.newest().get(partition as usize).copied().flatten())
-    }
-}
-
-/// The wish to end before the input has ended: what has been read is committed, no window fires that is not due.
-#[derive(Default)]
-pub struct Stop {
-    asked: AtomicBool,
-    wake: Mutex<Option<SyncActivator>>,
-}
-
-impl Stop {
-    /// Asks for the end; may be called from any thread.
-    pub fn ask(&self) {
-        self.asked.store(true, Relaxed);
-        if let Some(wake) = &*self.wake.lock().unwrap_or_else(PoisonError::into_inner) {
-            // Fails only when the job has ended by itself.
-            let _ = wake.activate();
-        }
-    }
-
-    /// Whether it has been asked for.
-    pub fn is_asked(&self) -> bool {
-        self.asked.load(Relaxed)
-    }
-
-    pub(super) fn wake_with(&self, wake: SyncActivator) {
-        *self.wake.lock().unwrap_or_else(PoisonError::into_inner) = Some(wake);
     }
 }

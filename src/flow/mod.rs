@@ -60,16 +60,6 @@ struct Ticks<'scope> {
     committed: CommittedTicks<'scope>,
 }
 
-/// When lines leave, and so what a reader may see after a crash.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Delivery {
-    /// When their tick is committed: every line once.
-    #[default]
-    ExactlyOnce,
-    /// When their tick is complete: sooner, but lines of the last ticks may come twice.
-    AtLeastOnce,
-}
-
 impl<'scope> Flow<'scope> {
     /// The settings of the job.
     pub fn settings(&self) -> &Settings {

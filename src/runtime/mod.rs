@@ -18,9 +18,9 @@ use crate::drivers::plan;
 use crate::drivers::snapshot::Snapshots;
 use crate::drivers::source::{Place, Wakers};
 use crate::error::{Error, fatal};
-use crate::flow::{self, Dataflow, Delivery, JobView};
+use crate::flow::{self, Dataflow, JobView};
 use crate::model::control::Tick;
-use crate::model::job::JobState;
+use crate::model::job::{Delivery, JobState};
 use crate::time;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ pub fn run(job: Job, progress: Arc<Progress>) -> Result<Outcome, Error> {
         now,
         check_state: job.check_state,
         resume: Arc::default(),
-        stop: Arc::default(),
+        stop: job.stop.clone(),
     };
     let readers: Vec<_> = opened.readers.into_iter().map(|reader| (reader, Arc::new(Wakers::default()))).collect();
     let totals = Totals::new(readers.iter().map(|(reader, _)| reader.name.as_str()), progress);
