@@ -17,6 +17,7 @@ pub mod event_time;
 pub mod state;
 pub mod windows;
 
+pub mod checkpoint;
 pub mod connectors;
 pub mod simulator;
 

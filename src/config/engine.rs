@@ -24,6 +24,12 @@ pub const KEYS: &[Key] = &[
         default: Some("4"),
         doc: "Ticks that may be read before the oldest is done: more smooth out stalls and need more memory.",
     },
+    Key {
+        name: "snapshot_interval",
+        kind: Kind::Duration(100, 86_400_000),
+        default: Some("\"5s\""),
+        doc: "Time between snapshots of all state, with --state: what was read since the last one is read again after a crash.",
+    },
 ];
 
 /// The engine's settings.
@@ -35,6 +41,8 @@ pub struct Engine {
     pub tick_size: u64,
     /// Ticks that may be read before the oldest is done.
     pub max_ticks_in_flight: usize,
+    /// Time between snapshots, ms.
+    pub snapshot_interval: i64,
 }
 
 /// Reads the table.
@@ -44,5 +52,6 @@ pub fn read(section: &Section, findings: &mut Findings) -> Engine {
         block_size: values.size("block_size"),
         tick_size: values.size("tick_size").unwrap_or(4 << 20),
         max_ticks_in_flight: values.integer("max_ticks_in_flight").unwrap_or(4) as usize,
+        snapshot_interval: values.duration("snapshot_interval").unwrap_or(5_000),
     }
 }

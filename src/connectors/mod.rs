@@ -28,6 +28,9 @@ pub trait Blocks: Send + Sync {
 
     /// The first `bytes` bytes, which have been peeked at, are not data but a header.
     fn skip(&mut self, bytes: u64);
+
+    /// The blocks before `block` will not be asked for: they have been read by an earlier run.
+    fn start_at(&mut self, block: u64) -> io::Result<()>;
 }
 
 /// Whole lines of a partition. Its memory is used again and again, so it only grows.

@@ -189,6 +189,12 @@ impl Partition {
         let opened = Opened { partition: index, size: blocks.size(), begin };
         Partition { name: name.to_owned(), blocks, header, opened, turn: Mutex::default() }
     }
+
+    /// Goes on where a control record left it.
+    pub fn resume(&mut self, taken: &Taken) -> io::Result<()> {
+        self.turn = Mutex::new(Turn::after(taken));
+        self.blocks.start_at(taken.blocks)
+    }
 }
 
 /// Bytes that a look ahead reads.

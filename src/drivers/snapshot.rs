@@ -32,8 +32,8 @@ pub struct Piece {
     pub tick: Tick,
     /// The worker.
     pub worker: usize,
-    /// The step, by its place among those with state.
-    pub step: u32,
+    /// The step.
+    pub step: Arc<str>,
     /// What it belongs to.
     pub scope: Scope,
     /// The bytes; none: as they were saved last.
@@ -148,7 +148,7 @@ impl Snapshots {
         let Some(shared) = &self.0 else { return Freezer::default() };
         let mut steps = shared.steps.borrow_mut();
         steps.push(record(step, state));
-        Freezer { shared: Some(shared.clone()), step: (steps.len() - 1) as u32, scopes, frozen: None }
+        Freezer { shared: Some(shared.clone()), step: Some(step.into()), scopes, frozen: None }
     }
 
     /// Refuses a dataflow that lacks a step whose state is stored.
@@ -244,7 +244,7 @@ fn refused(step: &str, message: impl std::fmt::Display) -> Error {
 #[derive(Default)]
 pub(super) struct Freezer {
     shared: Option<Rc<Shared>>,
-    step: u32,
+    step: Option<Arc<str>>,
     scopes: Vec<Scope>,
     /// The tick that is being saved, and how many scopes have been.
     frozen: Option<(Tick, usize)>,
@@ -276,13 +276,15 @@ impl Freezer {
     }
 
     fn save_while(&mut self, state: &mut dyn State, may_go_on: impl Fn(&dyn Vault) -> bool) -> bool {
-        let (Some(shared), Some((tick, done))) = (&self.shared, &mut self.frozen) else { return true };
+        let (Some(shared), Some(step), Some((tick, done))) = (&self.shared, &self.step, &mut self.frozen) else {
+            return true;
+        };
         while let Some(scope) = self.scopes.get(*done).copied() {
             if !may_go_on(&*shared.vault) {
                 return false;
             }
             let bytes = save(state, scope);
-            shared.vault.put(Piece { tick: *tick, worker: shared.worker, step: self.step, scope, bytes });
+            shared.vault.put(Piece { tick: *tick, worker: shared.worker, step: step.clone(), scope, bytes });
             *done += 1;
         }
         let tick = *tick;

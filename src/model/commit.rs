@@ -86,8 +86,6 @@ pub struct PartitionRecord {
     pub name: String,
     /// Bytes, where known.
     pub size: Option<u64>,
-    /// The event time at which its clock begins, where it could be looked up.
-    pub begin: Option<i64>,
     /// A hash of its first and last 64 KiB, where it can be read twice.
     pub content: Option<[u64; 2]>,
 }
@@ -120,6 +118,4 @@ pub struct JobRecord {
     pub now: i64,
     /// All partitions, by index.
     pub partitions: Vec<PartitionRecord>,
-    /// All steps with state, by name.
-    pub steps: Vec<StepRecord>,
 }

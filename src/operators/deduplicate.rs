@@ -207,7 +207,11 @@ mod tests {
         }
         let (mut out, mut counts) = (Vec::new(), Counts::default());
         logic.data(Rc::new(batch), &mut out);
-        logic.close(&Close { tick: number, watermark: watermark + 10, last: false, snapshot: false }, &mut Vec::new(), &mut counts);
+        logic.close(
+            &Close { tick: number, watermark: watermark + 10, last: false, snapshot: false },
+            &mut Vec::new(),
+            &mut counts,
+        );
         let text = |meter: &[u8]| String::from_utf8_lossy(meter).into_owned();
         let used = out.iter().flat_map(|batch| batch.iter().map(|reading| (text(reading.meter()), reading.time())));
         (used.collect(), counts.source("readings").duplicate)

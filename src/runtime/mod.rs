@@ -2,9 +2,11 @@
 
 mod cluster;
 mod connect;
+mod kept;
 pub mod memory;
 mod open;
 pub mod signals;
+mod storage;
 pub mod supervise;
 mod totals;
 
@@ -12,9 +14,11 @@ pub use cluster::Cluster;
 pub use totals::{Outcome, Progress};
 
 use crate::config::Settings;
+use crate::drivers::commit::SharedManifest;
 use crate::drivers::coordinator::Plan;
 use crate::drivers::health::StopRequest;
 use crate::drivers::plan;
+use crate::drivers::resume::Resume;
 use crate::drivers::snapshot::Snapshots;
 use crate::drivers::source::{Place, Wakers};
 use crate::error::{Error, fatal};
@@ -22,8 +26,9 @@ use crate::flow::{self, Dataflow, JobView};
 use crate::model::control::Tick;
 use crate::model::job::{Delivery, JobState};
 use crate::time;
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use timely::WorkerConfig;
 use totals::Totals;
 
@@ -42,21 +47,66 @@ pub struct Job {
     pub state: Option<JobState>,
     /// Asks it to stop.
     pub stop: StopRequest,
+    /// What its settings were made from, to make them again.
+    pub given: String,
+    /// Make the committed ticks again, take a snapshot, and end.
+    pub only_replay: bool,
 }
 
 impl Job {
     /// A job that keeps nothing.
     pub fn new(dataflow: Dataflow, settings: Settings, cluster: Cluster) -> Job {
-        Job { dataflow, settings, cluster, check_state: false, state: None, stop: StopRequest::default() }
+        let (state, stop, given) = (None, StopRequest::default(), String::new());
+        Job { dataflow, settings, cluster, check_state: false, state, stop, given, only_replay: false }
     }
 }
 
 /// Runs the job's share of this process to its end.
 pub fn run(job: Job, progress: Arc<Progress>) -> Result<Outcome, Error> {
     let started = time::Stopwatch::start();
-    let now = time::now_ms();
-    let opened = open::open(&job, now)?;
-    let engine = &job.settings.engine;
+    let process = job.cluster.process;
+    let settings = job.settings.clone();
+    let listing = open::list(&settings)?;
+    match &job.state {
+        None => {
+            let (now, connected) = (time::now_ms(), connect::connect(&job.cluster)?);
+            let totals = Totals::new(job.settings.sources.keys().map(String::as_str), progress);
+            let opened = open::open(&job, &listing, now, &Resume::default(), None)?;
+            work(Work { job, now, opened, connected, resume: Resume::default(), totals: totals.clone(), stored: None })?;
+            Ok(totals.outcome(&started, process))
+        }
+        Some(state) => {
+            let state = state.clone();
+            kept::run(job, &state, &listing, progress, &started)
+        }
+    }
+}
+
+/// Everything that the workers of a process start with.
+struct Work {
+    job: Job,
+    /// The time of the run, ms.
+    now: i64,
+    opened: open::Opened,
+    connected: connect::Connected,
+    resume: Resume,
+    totals: Totals,
+    stored: Option<Stored>,
+}
+
+/// What they have of a state folder.
+struct Stored {
+    threads: storage::Threads,
+    state: JobState,
+    incarnation: u64,
+    /// On process 0.
+    manifest: Option<storage::log::Logged>,
+}
+
+/// Runs the workers of this process to their end.
+fn work(work: Work) -> Result<(), Error> {
+    let Work { job, now, opened, connected: (builders, others), resume, totals, stored } = work;
+    let engine = job.settings.engine;
     let plan = Plan {
         processes: job.cluster.processes as u32,
         out_of_orderness: opened.out_of_orderness,
@@ -65,15 +115,20 @@ pub fn run(job: Job, progress: Arc<Progress>) -> Result<Outcome, Error> {
         in_flight: (engine.max_ticks_in_flight as u64).max(plan::LAG),
         now,
         check_state: job.check_state,
-        resume: Arc::default(),
+        resume: Arc::new(resume),
         stop: job.stop.clone(),
     };
     let readers: Vec<_> = opened.readers.into_iter().map(|reader| (reader, Arc::new(Wakers::default()))).collect();
-    let totals = Totals::new(readers.iter().map(|(reader, _)| reader.name.as_str()), progress);
-    let (dataflow, settings, cluster, shared) = (job.dataflow, job.settings, job.cluster.clone(), totals.clone());
+    let Job { dataflow, settings, cluster, check_state, .. } = job;
     let partitions = opened.partitions;
-    let (builders, others) = connect::connect(&job.cluster)?;
+    let interval = engine.snapshot_interval as f64 / 1000.0;
+    let (stored, manifest) = match stored {
+        Some(Stored { threads, state, incarnation, manifest }) => (Some((threads, state, incarnation)), manifest),
+        None => (None, None),
+    };
+    let manifest = Mutex::new(manifest);
     let workers = timely::execute::execute_from(builders, others, WorkerConfig::default(), move |worker| {
+        let kept = stored.as_ref();
         let view = JobView {
             dataflow: dataflow.name.to_owned(),
             settings: settings.clone(),
@@ -81,13 +136,19 @@ pub fn run(job: Job, progress: Arc<Progress>) -> Result<Outcome, Error> {
             partitions: partitions.clone().into(),
             plan: plan.clone(),
             place: Place { process: cluster.process as u32, local: worker.index() % cluster.threads },
-            run: format!("{now:013}"),
-            check_state: job.check_state,
-            snapshots: Snapshots::default(),
-            kept: None,
-            delivery: Delivery::ExactlyOnce,
+            run: kept.map_or_else(|| format!("{now:013}"), |(_, _, incarnation)| format!("{now:013}-{incarnation:04}")),
+            check_state,
+            snapshots: kept.map_or_else(Snapshots::default, |(threads, state, _)| {
+                threads.snapshots(worker.index(), worker.peers(), interval, state)
+            }),
+            kept: kept.map(|(threads, _, _)| threads.kept.clone()),
+            delivery: kept.map_or(Delivery::ExactlyOnce, |(_, state, _)| state.delivery),
         };
-        let manifest = shared.manifest();
+        let logged = manifest.lock().unwrap_or_else(PoisonError::into_inner).take_if(|_| worker.index() == 0);
+        let manifest: SharedManifest = match logged {
+            Some(logged) => Rc::new(RefCell::new(logged)),
+            None => totals.manifest(),
+        };
         worker.dataflow::<Tick, _, _>(|scope| {
             flow::build(scope, &dataflow, Rc::new(view), manifest).unwrap_or_else(|error| fatal(&error));
         });
@@ -97,5 +158,5 @@ pub fn run(job: Job, progress: Arc<Progress>) -> Result<Outcome, Error> {
     for worker in workers.join() {
         worker.map_err(Error::internal)?;
     }
-    Ok(totals.outcome(&started, job.cluster.process))
+    Ok(())
 }

@@ -3,14 +3,16 @@
 
 use crate::codec::id::{murmur3, push_text};
 use crate::codec::{CsvHeader, Decoder, Format, FormatKind};
-use crate::config::{Settings, Source};
+use crate::config::{self, Settings};
 use crate::connectors::Blocks;
 use crate::connectors::file::{self, Cut, Entry};
 use crate::connectors::simulated;
 use crate::drivers::plan::block_size;
 use crate::drivers::reader::{Partition, Reader, look_ahead};
+use crate::drivers::resume::Resume;
 use crate::error::Error;
 use crate::event_time::Rules;
+use crate::model::commit::PartitionRecord;
 use crate::runtime::Job;
 use crate::simulator;
 use std::sync::Arc;
@@ -54,23 +56,70 @@ impl Listed {
     }
 }
 
-/// Opens what this process reads. `now` is the time of the run, ms.
-pub(super) fn open(job: &Job, now: i64) -> Result<Opened, Error> {
-    let (settings, cluster) = (&job.settings, &job.cluster);
-    let mut listed = Vec::new();
-    for (name, source) in &settings.sources {
-        listed.push((name, source, list(name, source)?));
+/// A source with what it consists of.
+struct Source<'a> {
+    name: &'a str,
+    settings: &'a config::Source,
+    listed: Listed,
+}
+
+/// What a job reads.
+pub(super) struct Listing<'a>(Vec<Source<'a>>);
+
+/// Finds what the sources consist of.
+pub(super) fn list(settings: &Settings) -> Result<Listing<'_>, Error> {
+    let mut sources = Vec::new();
+    for (name, settings) in &settings.sources {
+        sources.push(Source { name, settings, listed: list_source(name, settings)? });
     }
-    let partitions: Vec<String> = listed.iter().flat_map(|(_, _, listed)| listed.names()).collect();
-    let block = settings.engine.block_size.unwrap_or_else(|| block_size(partitions.len()));
+    Ok(Listing(sources))
+}
+
+/// Bytes of a block.
+pub(super) fn block(settings: &Settings, listing: &Listing) -> u64 {
+    let partitions = listing.0.iter().map(|source| source.listed.names().len()).sum();
+    settings.engine.block_size.unwrap_or_else(|| block_size(partitions))
+}
+
+/// All partitions, as they are recorded at the first start.
+pub(super) fn records(listing: &Listing) -> Result<Vec<PartitionRecord>, Error> {
+    let mut records = Vec::new();
+    for Source { name, listed, .. } in &listing.0 {
+        let source = (*name).to_owned();
+        match listed {
+            Listed::Files(entries) => {
+                for entry in entries {
+                    let place = || entry.path.display().to_string();
+                    let content = file::fingerprint(entry).map_err(|error| Error::input(place(), error))?;
+                    let (source, name) = (source.clone(), entry.name.clone());
+                    records.push(PartitionRecord { source, name, size: Some(entry.bytes), content: Some(content) });
+                }
+            }
+            Listed::Simulated(_) => {
+                let content = Some([listed.fingerprint(), 0]);
+                let record = |name| PartitionRecord { source: source.clone(), name, size: None, content };
+                records.extend(listed.names().into_iter().map(record));
+            }
+        }
+    }
+    Ok(records)
+}
+
+/// Opens what this process reads, to go on from `resume`. `now` is the time of the run, ms; `block` the size of blocks, if
+/// that has been settled.
+pub(super) fn open(job: &Job, listing: &Listing, now: i64, resume: &Resume, block: Option<u64>) -> Result<Opened, Error> {
+    let (settings, cluster) = (&job.settings, &job.cluster);
+    let partitions: Vec<String> = listing.0.iter().flat_map(|source| source.listed.names()).collect();
+    let block = block.unwrap_or_else(|| self::block(settings, listing));
     let (mut readers, mut out_of_orderness, mut first) = (Vec::new(), Vec::new(), 0);
-    for (name, source, listed) in listed {
+    for Source { name, settings: source, listed } in &listing.0 {
         let count = listed.names().len();
         let rules = rules(source, settings);
         let format = Arc::new(source.format.clone());
-        let open = Opening { name, format: &format, rules: &rules, now, block, alone: partitions.len() == 1 };
+        let alone = partitions.len() == 1;
+        let open = Opening { name, format: &format, rules: &rules, now, block, alone, resume };
         let mine = (0..count).filter(|index| cluster.reads(first + index));
-        let opened: Result<Vec<Partition>, Error> = mine.map(|index| open.partition(&listed, first, index)).collect();
+        let opened: Result<Vec<Partition>, Error> = mine.map(|index| open.partition(listed, first, index)).collect();
         let mut reader = Reader::new(name, format.clone(), rules, listed.fingerprint(), opened?);
         reader.check_state = job.check_state;
         readers.push(Arc::new(reader));
@@ -80,7 +129,7 @@ pub(super) fn open(job: &Job, now: i64) -> Result<Opened, Error> {
     Ok(Opened { readers, partitions, out_of_orderness, block })
 }
 
-fn rules(source: &Source, settings: &Settings) -> Rules {
+fn rules(source: &config::Source, settings: &Settings) -> Rules {
     Rules {
         out_of_orderness: source.out_of_orderness,
         allowed_lateness: settings.windows.allowed_lateness,
@@ -89,7 +138,7 @@ fn rules(source: &Source, settings: &Settings) -> Rules {
     }
 }
 
-fn list(name: &str, source: &Source) -> Result<Listed, Error> {
+fn list_source(name: &str, source: &config::Source) -> Result<Listed, Error> {
     match source.kind.as_str() {
         "file" => {
             let path = source.values.text("path").unwrap_or_default();
@@ -116,6 +165,7 @@ struct Opening<'a> {
     now: i64,
     block: u64,
     alone: bool,
+    resume: &'a Resume,
 }
 
 /// Bytes in which the header of a CSV file must end.
@@ -139,12 +189,19 @@ impl Opening<'_> {
         if skip > 0 {
             blocks.skip(skip);
         }
+        let number = (first + index) as u32;
+        let taken = self.resume.taken(number);
         // A single partition holds nothing back but itself, and standard input may be slow to say anything.
-        let begin = match self.alone {
+        let begin = match self.alone || taken.is_some() {
             true => None,
             false => self.begin(name, &*blocks, header.as_ref(), skip)?,
         };
-        Ok(Partition::new((first + index) as u32, name, blocks, header, begin))
+        let mut partition = Partition::new(number, name, blocks, header, begin);
+        if let Some(taken) = taken {
+            let resumed = partition.resume(&taken);
+            resumed.map_err(|error| Error::input(format!("source {}, partition {name}", self.name), error))?;
+        }
+        Ok(partition)
     }
 
     fn header(&self, name: &str, blocks: &dyn Blocks) -> Result<(Option<CsvHeader>, u64), Error> {

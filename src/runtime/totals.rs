@@ -57,7 +57,7 @@ impl Totals {
         Rc::new(RefCell::new(InMemory { totals: self.clone(), before: 0 }))
     }
 
-    /// What has been counted by the end of this process, which is number `process`.
+    /// What has been counted by the end of this process.
     pub(super) fn outcome(&self, started: &Stopwatch, process: usize) -> Outcome {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let others = counts.cpu_ms.iter().filter(|(other, _)| **other as usize != process);

@@ -167,7 +167,10 @@ fn values_arrive_as_they_were_said() {
         memory: 64 << 20,
     };
     assert_eq!(settings.archive, Some(archive));
-    assert_eq!(settings.engine, Engine { block_size: Some(65_536), tick_size: 100, max_ticks_in_flight: 1 });
+    assert_eq!(
+        settings.engine,
+        Engine { block_size: Some(65_536), tick_size: 100, max_ticks_in_flight: 1, snapshot_interval: 5_000 }
+    );
 }
 
 #[test]

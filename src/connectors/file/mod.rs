@@ -6,6 +6,7 @@
 mod plain;
 mod sequential;
 
+use crate::codec::id::murmur3;
 use crate::connectors::Blocks;
 use crate::model::dead::RAW_LIMIT;
 use std::fs::File;
@@ -75,6 +76,21 @@ fn fixed_part(pattern: &str) -> PathBuf {
     let path = Path::new(pattern);
     let parent = path.parent().unwrap_or(Path::new(""));
     parent.iter().take_while(|part| !wild(part)).collect()
+}
+
+/// Bytes at either end of a file that tell it from others.
+const END: u64 = 64 << 10;
+
+/// A hash of the first and last 64 KiB of a file as it is on disk.
+pub fn fingerprint(entry: &Entry) -> io::Result<[u64; 2]> {
+    use std::os::unix::fs::FileExt;
+    let file = File::open(&entry.path)?;
+    let mut bytes = vec![0; entry.bytes.min(END) as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    let first = bytes.len();
+    bytes.resize(2 * first, 0);
+    file.read_exact_at(&mut bytes[first..], entry.bytes - first as u64)?;
+    Ok(murmur3(&bytes, 0))
 }
 
 /// Opens a listed file.

@@ -98,6 +98,10 @@ impl Blocks for PlainFile {
         self.skip = bytes.min(self.bytes);
     }
 
+    fn start_at(&mut self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     fn read(&self, block: u64, into: &mut Block) -> io::Result<()> {
         let begin = (block * self.cut.block).max(self.skip);
         let end = ((block + 1) * self.cut.block).min(self.bytes);

@@ -135,6 +135,17 @@ impl Blocks for Sequential {
         state.base += length as u64;
     }
 
+    fn start_at(&mut self, block: u64) -> io::Result<()> {
+        let mut state = self.lock();
+        let mut passed = Block::default();
+        while state.next < block {
+            let end = (state.next + 1) * self.cut.block;
+            state.take(end, self.cut.longest_held(), &mut passed)?;
+            state.next += 1;
+        }
+        Ok(())
+    }
+
     fn read(&self, block: u64, into: &mut Block) -> io::Result<()> {
         let mut state = self.lock();
         if let Some(passed) = state.passed.remove(&block) {

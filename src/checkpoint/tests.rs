@@ -1,0 +1,1 @@
+//! A job without threads: what is stored comes back, whatever is cut off or flipped.
