@@ -15,7 +15,7 @@ pub use args::{Command, DemoArgs, SimulateArgs};
 pub use cluster::Cluster;
 
 use crate::config::values::did_you_mean;
-use crate::config::{Given, Loaded, Schema, Settings, Source, digest, load, outputs, print, sources};
+use crate::config::{Given, Loaded, Recorded, Schema, Settings, Source, digest, load, outputs, print, sources};
 use crate::error::{Error, ErrorKind};
 use crate::flow::Dataflow;
 use crate::model::job::JobState;
@@ -46,6 +46,8 @@ pub struct Run {
     pub dataflow: usize,
     /// Everything that is set.
     pub settings: Settings,
+    /// What that was made from, as [`Recorded`] in JSON.
+    pub given: String,
     /// On what it runs.
     pub cluster: Cluster,
     /// What it keeps; `None`: nothing.
@@ -153,8 +155,10 @@ fn run_dataflow(
 ) -> Result<u8, Error> {
     let dataflow = find(program, &run.dataflow)?;
     let cluster = cluster::cluster(&run.cluster, cores)?;
-    let loaded = load_config(program, Some(dataflow), &run.config, variables)?;
-    let (settings, warnings) = loaded.into_result()?;
+    let text = config_text(&run.config)?;
+    let given = given(&text, &run.config, variables);
+    let (settings, warnings) = load_given(program.dataflows, Some(dataflow), &given).into_result()?;
+    let given = serde_json::to_string(&Recorded::new(&given)).map_err(Error::internal)?;
     let asked = run.state;
     if let Some(message) = asked.state.as_ref().and_then(|_| read_once(&settings)) {
         return Err(Error::usage(message));
@@ -169,7 +173,7 @@ fn run_dataflow(
     }
     let restarts = Restarts { most: asked.restarts, period: asked.restart_period };
     let state = asked.state.map(|folder| JobState { folder, delivery: asked.delivery, dropped: asked.dropped });
-    (program.run)(Run { dataflow, settings, cluster, state, restarts, summary: run.summary, arguments })
+    (program.run)(Run { dataflow, settings, given, cluster, state, restarts, summary: run.summary, arguments })
 }
 
 /// Why a run with these settings cannot keep state: something is read that cannot be read again.
@@ -209,6 +213,12 @@ fn load_config(
     args: &ConfigArgs,
     variables: &[(String, String)],
 ) -> Result<Loaded, Error> {
+    let text = config_text(args)?;
+    Ok(load_given(program.dataflows, dataflow, &given(&text, args, variables)))
+}
+
+/// Name and text of the configuration file.
+fn config_text(args: &ConfigArgs) -> Result<Option<(String, String)>, Error> {
     let text = args.config.as_ref().map(|path| {
         let name = path.display().to_string();
         match std::fs::read_to_string(path) {
@@ -216,13 +226,27 @@ fn load_config(
             Err(error) => Err(Error::new(ErrorKind::Config, name, format!("the configuration cannot be read: {error}"))),
         }
     });
-    let text = text.transpose()?;
+    text.transpose()
+}
+
+fn given<'a>(text: &'a Option<(String, String)>, args: &'a ConfigArgs, variables: &'a [(String, String)]) -> Given<'a> {
     let file = text.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
-    let mut names = program_names(program.dataflows);
+    Given { file, variables, sets: &args.sets }
+}
+
+fn load_given(dataflows: &[Dataflow], dataflow: Option<usize>, given: &Given) -> Loaded {
+    let mut names = program_names(dataflows);
     if let Some(dataflow) = dataflow {
-        names.needed = program.dataflows[dataflow].sources.to_vec();
+        names.needed = dataflows[dataflow].sources.to_vec();
     }
-    Ok(load(&schema(&names), &Given { file, variables, sets: &args.sets }))
+    load(&schema(&names), given)
+}
+
+/// The settings that were stored of a run of a dataflow.
+fn recorded_settings(dataflows: &[Dataflow], dataflow: usize, recorded: &str) -> Result<Settings, Error> {
+    let recorded: Recorded = serde_json::from_str(recorded)
+        .map_err(|error| Error::refused("stored settings", format!("cannot be read: {error}")))?;
+    Ok(load_given(dataflows, Some(dataflow), &recorded.given()).into_result()?.0)
 }
 
 /// Names that one configuration for all dataflows of a program can have.

@@ -1,6 +1,6 @@
 //! `meterflow run`: one process of a job, or all of them.
 
-use crate::cli::Run;
+use crate::cli::{Run, recorded_settings};
 use crate::error::{CHILD, Error};
 use crate::flow::Dataflow;
 use crate::runtime::supervise::{Restarts, local_addresses, supervise};
@@ -25,12 +25,23 @@ pub fn run(dataflows: &[Dataflow], run: Run) -> Result<u8, Error> {
         (None, processes) => return all_here(processes, &run.arguments, restarts),
     };
     if restarts.is_some() && !is_child {
-        return supervise(|| Ok(vec![(process, run.arguments.clone())]), restarts);
+        let mut arguments = run.arguments.clone();
+        let starts = || Ok(vec![(process, std::mem::replace(&mut arguments, without_drops(&run.arguments)))]);
+        return supervise(starts, restarts);
     }
     let cluster = Cluster { threads: run.cluster.threads, processes: hosts.len(), process, addresses: hosts };
     let dataflow = dataflows[run.dataflow];
-    let job = Job { state: run.state, ..Job::new(dataflow, run.settings, cluster) };
+    let job = Job { state: run.state, given: run.given, ..Job::new(dataflow, run.settings, cluster) };
     signals::stop_on_signals(job.stop.clone())?;
+    if let Some(stored) = runtime::is_unsettled(&job)? {
+        // What was committed is made again as it was made; only then the new settings hold.
+        let settings = recorded_settings(dataflows, run.dataflow, &stored)?;
+        let replay = Job { settings, given: stored, only_replay: true, ..job.clone() };
+        runtime::run(replay, Arc::default())?;
+        if job.stop.is_raised() {
+            return Ok(0);
+        }
+    }
     let outcome = match process == 0 && std::io::stderr().is_terminal() {
         true => run_and_follow(job)?,
         false => runtime::run(job, Arc::default())?,
@@ -47,16 +58,29 @@ pub fn run(dataflows: &[Dataflow], run: Run) -> Result<u8, Error> {
 /// Starts every process of the job here, on new ports each time.
 fn all_here(processes: usize, arguments: &[OsString], restarts: Option<Restarts>) -> Result<u8, Error> {
     let file = HostFile::new();
+    let mut now = arguments.to_vec();
     let starts = || {
         file.write(processes)?;
+        let arguments = std::mem::replace(&mut now, without_drops(arguments));
         let start = |process: usize| {
-            let mut arguments = arguments.to_vec();
+            let mut arguments = arguments.clone();
             arguments.extend(["-p".into(), process.to_string().into(), "-h".into(), file.0.clone().into()]);
             (process, arguments)
         };
         Ok((0..processes).map(start).collect())
     };
     supervise(starts, restarts)
+}
+
+/// The arguments of a start after the first: what was to be dropped has been, or will be asked for again.
+fn without_drops(arguments: &[OsString]) -> Vec<OsString> {
+    let mut is_value = false;
+    let keeps = |argument: &&OsString| {
+        let is_flag = argument.as_os_str() == "--drop-state";
+        let is_dropped = std::mem::replace(&mut is_value, is_flag) || is_flag;
+        !is_dropped && !argument.to_string_lossy().starts_with("--drop-state=")
+    };
+    arguments.iter().filter(keeps).cloned().collect()
 }
 
 /// A host file for processes on this machine; it goes when they have ended.

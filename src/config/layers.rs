@@ -4,6 +4,7 @@ use crate::config::check::Findings;
 use crate::config::tree::{Node, Table, Tree, parse, parse_value};
 use crate::config::values::shown;
 use crate::error::Place;
+use serde::{Deserialize, Serialize};
 
 /// What the names of variables that are settings begin with.
 const PREFIX: &str = "METERFLOW_";
@@ -19,6 +20,33 @@ pub struct Given<'a> {
     pub variables: &'a [(String, String)],
     /// What `--set` was given, `windows.slide=10s`.
     pub sets: &'a [String],
+}
+
+/// Everything that was said, to be stored and said again.
+#[derive(Clone, PartialEq, Default, Debug, Serialize, Deserialize)]
+pub struct Recorded {
+    file: Option<(String, String)>,
+    variables: Vec<(String, String)>,
+    sets: Vec<String>,
+}
+
+impl Recorded {
+    /// Records what was said; variables that are no settings are left out.
+    pub fn new(given: &Given) -> Recorded {
+        let is_setting = |(name, _): &&(String, String)| {
+            name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX)) && name.contains(LEVEL)
+        };
+        let mut variables: Vec<(String, String)> = given.variables.iter().filter(is_setting).cloned().collect();
+        variables.sort();
+        let file = given.file.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        Recorded { file, variables, sets: given.sets.to_vec() }
+    }
+
+    /// It again.
+    pub fn given(&self) -> Given<'_> {
+        let file = self.file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+        Given { file, variables: &self.variables, sets: &self.sets }
+    }
 }
 
 /// All layers in one table. `tables` are the names on the first level.

@@ -22,7 +22,7 @@ pub mod windows;
 mod tests;
 
 pub use engine::Engine;
-pub use layers::Given;
+pub use layers::{Given, Recorded};
 pub use outputs::{Archive, Sink, SinkKind};
 pub use sources::{Source, SourceKind};
 

@@ -66,8 +66,8 @@ pub fn apply<'scope, A: Clone + 'static, B: Clone + 'static>(
     let mut freezer = Freezer::default();
     if let Some(state) = logic.state() {
         let scopes = snapshots.scopes();
-        snapshots.restore(name, state, &scopes)?;
-        freezer = snapshots.enter(name, state, scopes);
+        let as_stored = snapshots.restore(name, state, &scopes)?;
+        freezer = snapshots.enter(name, state, scopes, as_stored);
     }
     builder.build_reschedule(move |_capabilities| {
         let mut queue: VecDeque<Waiting<A>> = VecDeque::new();

@@ -199,7 +199,7 @@ struct Ready {
 impl State {
     fn new(plan: Plan, snapshots: Snapshots) -> State {
         let count = plan.out_of_orderness.len();
-        let freezer = snapshots.enter(TICKS, &Standing::empty(count), scopes(count));
+        let freezer = snapshots.enter(TICKS, &Standing::empty(count), scopes(count), true);
         State {
             opened: vec![None; count],
             lists: vec![None; plan.processes as usize],

@@ -81,7 +81,7 @@ struct Shared {
     vault: Arc<dyn Vault>,
     worker: usize,
     workers: usize,
-    /// Steps whose stored state is to be forgotten.
+    /// Steps that the dataflow may lack although their state is stored.
     dropped: BTreeSet<String>,
     steps: RefCell<Vec<StepRecord>>,
     /// Files of the publishers that take part.
@@ -127,28 +127,29 @@ impl Snapshots {
     }
 
     /// Fills the (empty) state of a step with what is stored of these scopes. Fails when what is stored is of another kind,
-    /// version or shape.
-    pub(super) fn restore(&self, step: &str, state: &mut dyn State, scopes: &[Scope]) -> Result<(), Error> {
-        let Some(shared) = self.0.as_ref().filter(|shared| !shared.dropped.contains(step)) else { return Ok(()) };
+    /// version or shape. Whether what is stored can stand for state that does not change from now on.
+    pub(super) fn restore(&self, step: &str, state: &mut dyn State, scopes: &[Scope]) -> Result<bool, Error> {
+        let Some(shared) = &self.0 else { return Ok(true) };
         let stored = shared.vault.steps().iter().find(|stored| stored.step == step);
-        let Some(stored) = stored else { return Ok(()) };
-        refuse_if_other(stored, &record(step, state))?;
+        let Some(stored) = stored else { return Ok(true) };
+        let now = record(step, state);
+        refuse_if_other(stored, &now)?;
         for scope in scopes {
             if let Some(bytes) = shared.vault.load(step, *scope)? {
                 let mut reader = Reader::new(&bytes);
                 let loaded = state.load(*scope, &mut reader).and_then(|()| reader.finish());
-                loaded.map_err(|error| Error::input(format!("stored state of step `{step}`, {scope:?}"), error))?;
+                loaded.map_err(|error| Error::refused(format!("stored state of step `{step}`, {scope:?}"), error))?;
             }
         }
-        Ok(())
+        Ok(stored.shape == now.shape)
     }
 
     /// From now on these scopes of a step are saved.
-    pub(super) fn enter(&self, step: &str, state: &dyn State, scopes: Vec<Scope>) -> Freezer {
+    pub(super) fn enter(&self, step: &str, state: &dyn State, scopes: Vec<Scope>, as_stored: bool) -> Freezer {
         let Some(shared) = &self.0 else { return Freezer::default() };
         let mut steps = shared.steps.borrow_mut();
         steps.push(record(step, state));
-        Freezer { shared: Some(shared.clone()), step: Some(step.into()), scopes, frozen: None }
+        Freezer { shared: Some(shared.clone()), step: Some(step.into()), scopes, frozen: None, as_stored }
     }
 
     /// Refuses a dataflow that lacks a step whose state is stored.
@@ -248,6 +249,8 @@ pub(super) struct Freezer {
     scopes: Vec<Scope>,
     /// The tick that is being saved, and how many scopes have been.
     frozen: Option<(Tick, usize)>,
+    /// What has not changed stands as it is in an older snapshot.
+    as_stored: bool,
 }
 
 impl Freezer {
@@ -283,21 +286,22 @@ impl Freezer {
             if !may_go_on(&*shared.vault) {
                 return false;
             }
-            let bytes = save(state, scope);
+            let bytes = save(state, scope, self.as_stored);
             shared.vault.put(Piece { tick: *tick, worker: shared.worker, step: step.clone(), scope, bytes });
             *done += 1;
         }
         let tick = *tick;
-        self.frozen = None;
+        (self.frozen, self.as_stored) = (None, true);
         shared.progress(tick, |under_way| under_way.saving -= 1);
         true
     }
 }
 
-/// The bytes of a scope; none when they have not changed since they were saved last.
-fn save(state: &mut dyn State, scope: Scope) -> Option<Vec<u8>> {
+/// The bytes of a scope; none when they have not changed since they were saved last (`as_stored`: as this program would
+/// save them).
+fn save(state: &mut dyn State, scope: Scope, as_stored: bool) -> Option<Vec<u8>> {
     if let Scope::Group(group) = scope {
-        if !state.is_changed(group) {
+        if as_stored && !state.is_changed(group) {
             return None;
         }
         state.mark_saved(group);

@@ -21,7 +21,7 @@ pub(super) fn run(
 ) -> Result<Outcome, Error> {
     let process = job.cluster.process;
     let totals = Totals::new(job.settings.sources.keys().map(String::as_str), progress);
-    let found = storage::find(&state.folder, None)?;
+    let mut found = storage::find(&state.folder, None)?;
     let records = open::records(listing)?;
     found.check(job.dataflow.name, &records)?;
     if let Some(counts) = found.complete() {
@@ -32,6 +32,9 @@ pub(super) fn run(
     let record = record(&job, &found, listing, records)?;
     let (begun, log, connected) = match job.cluster.process {
         0 => {
+            if !job.only_replay {
+                found.drop_steps(&state.dropped)?;
+            }
             let (begun, log) = found.begin(&record)?;
             (begun, Some(log), connect::connect(&job.cluster)?)
         }
@@ -89,9 +92,12 @@ fn join(state: &JobState) -> Result<Begun, Error> {
     Ok(storage::find(&state.folder, Some(incarnation))?.join(incarnation))
 }
 
-/// Whether ticks must be made again under the settings that are stored, before a job goes on with others.
-pub fn is_unsettled(state: &JobState, given: &str) -> Result<Option<String>, Error> {
+/// The stored settings, if committed ticks must be made again with them, and a snapshot taken, before the job goes on with
+/// its own and without what is to be dropped.
+pub fn is_unsettled(job: &Job) -> Result<Option<String>, Error> {
+    let Some(state) = &job.state else { return Ok(None) };
     let found = storage::find(&state.folder, None)?;
-    let stored = found.job().map(|job| job.settings.clone()).filter(|stored| stored != given);
+    let stored = found.job().map(|known| known.settings.clone());
+    let stored = stored.filter(|stored| *stored != job.given || !state.dropped.is_empty());
     Ok(stored.filter(|_| found.is_unsettled()))
 }

@@ -11,6 +11,7 @@ pub mod supervise;
 mod totals;
 
 pub use cluster::Cluster;
+pub use kept::is_unsettled;
 pub use totals::{Outcome, Progress};
 
 use crate::config::Settings;

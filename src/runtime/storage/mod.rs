@@ -7,6 +7,7 @@ mod vault;
 use crate::checkpoint::files::{self, LocalFiles};
 use crate::checkpoint::log::TickLog;
 use crate::checkpoint::recover::{Recovered, recover};
+use crate::checkpoint::snapshot::{self, Entry, Snapshot};
 use crate::checkpoint::spool::Spool;
 use crate::checkpoint::volume::{Folder, Volume};
 use crate::checkpoint::{fault, lines_hash, trim};
@@ -107,6 +108,26 @@ impl Found {
             .with_hint("which files a bounded run reads is settled at its first start: take another state folder for more")),
             None => Ok(()),
         }
+    }
+
+    /// Forgets what these steps remember, from now on in every start.
+    pub(super) fn drop_steps(&mut self, dropped: &[String]) -> Result<(), Error> {
+        let place = self.volume.describe();
+        let Some(recovered) = self.recovered.as_mut().filter(|_| !dropped.is_empty()) else { return Ok(()) };
+        let snapshot = recovered.snapshot.as_ref().filter(|_| recovered.commits.is_empty());
+        let snapshot = snapshot.ok_or_else(|| Error::refused(&place, "there is no snapshot to drop anything from"))?;
+        let mut manifest = snapshot.manifest.clone();
+        if let Some(unknown) = dropped.iter().find(|step| manifest.steps.iter().all(|known| known.step != **step)) {
+            let names: Vec<&str> = manifest.steps.iter().map(|step| step.step.as_str()).collect();
+            let message = format!("--drop-state {unknown}: stored are {}", names.join(", "));
+            return Err(Error::usage(message));
+        }
+        manifest.steps.retain(|step| !dropped.contains(&step.step));
+        let entries: Vec<Entry> = snapshot.entries().cloned().collect();
+        let name = snapshot.name().to_owned();
+        snapshot::publish(&*self.volume, manifest, &entries)?;
+        recovered.snapshot = Some(Arc::new(Snapshot::open(self.volume.clone(), &name)?));
+        Ok(())
     }
 
     /// Process 0: completes what was committed and begins the next incarnation.
