@@ -97,7 +97,7 @@ pub fn committer<'scope>(
         (output(complete_out), output(committed_out));
     let peers = scope.peers();
     manifest.borrow_mut().wake_with(scope.worker().sync_activator_for(builder.operator_info().address.to_vec()));
-    committed.advance(resume.first);
+    committed.begin(resume.first);
     builder.build(move |_capabilities| {
         let mut pending: BTreeMap<Tick, Pending> = BTreeMap::new();
         // Complete and not known to be committed.

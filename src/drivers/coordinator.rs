@@ -51,12 +51,19 @@ pub struct Plan {
 /// How far committer and publishers have come: shared with the coordinator, which lives on the same worker.
 #[derive(Clone, Default)]
 pub struct Committed {
+    first: Rc<Cell<Tick>>,
     before: Rc<Cell<Tick>>,
     published: Rc<Cell<Option<Tick>>>,
     wake: Rc<Cell<Option<Activator>>>,
 }
 
 impl Committed {
+    /// The first tick to come is `first`: those before it have been committed and published.
+    pub fn begin(&self, first: Tick) {
+        self.first.set(first);
+        self.before.set(first);
+    }
+
     /// All ticks before `tick` are committed.
     pub fn advance(&self, tick: Tick) {
         self.before.set(tick);
@@ -74,7 +81,8 @@ impl Committed {
     /// committer may be as far again behind it.
     fn limit(&self, in_flight: u64) -> Tick {
         let committed = self.before.get() + in_flight;
-        self.published.get().map_or(committed, |published| committed.min(published + 2 * in_flight))
+        let published = self.published.get().map(|published| published.max(self.first.get()));
+        published.map_or(committed, |published| committed.min(published + 2 * in_flight))
     }
 
     fn wake(&self) {

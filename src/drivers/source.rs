@@ -125,20 +125,20 @@ pub fn source<'scope>(
                     }
                 }
             });
-            let Some(last) = open.back() else { return };
+            let (Some(first), Some(last)) = (open.front(), open.back()) else { return };
+            let oldest = first.tick;
             let work = hands.work(last.tick + 1);
             for (task, mut decoded, settled) in work.settled {
                 if let Some(next) = settled.next {
                     wakers.wake(|other| other == next);
                 }
-                let open = &mut open[(task.tick - hands.oldest) as usize];
+                let open = &mut open[(task.tick - oldest) as usize];
                 send(&mut outputs, open, &mut decoded, settled, &reader.name, worker);
                 hands.give_back(decoded.block);
             }
             while open.front().is_some_and(|open| hands.is_done(open.tick, work.taken_before))
                 && let Some(done) = open.pop_front()
             {
-                hands.oldest = done.tick + 1;
                 outputs.reports.activate().session(&done.reports).give(Report::counted(done.counts));
             }
             if work.wake_others {
@@ -181,8 +181,6 @@ struct Hands {
     /// Decoded blocks whose turn has not come.
     waiting: Vec<(Task, Decoded)>,
     buffers: Vec<Block>,
-    /// The oldest tick that is open on this worker.
-    oldest: Tick,
 }
 
 /// What one step of work brought.
@@ -199,7 +197,7 @@ struct Work {
 impl Hands {
     fn new(reader: Arc<Reader>, peers: usize, local: usize) -> Hands {
         let decoder = Decoder::new(&reader.format).unwrap_or_else(|error| fatal(&Error::internal(error)));
-        Hands { reader, decoder, peers, local, waiting: Vec::new(), buffers: Vec::new(), oldest: 0 }
+        Hands { reader, decoder, peers, local, waiting: Vec::new(), buffers: Vec::new() }
     }
 
     /// Settles blocks whose turn has come, and decodes one more.
