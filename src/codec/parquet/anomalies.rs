@@ -5,6 +5,7 @@ use crate::codec::parquet::meters::Meters;
 use crate::codec::parquet::order::{Order, localize};
 use crate::codec::parquet::{EncodeError, GROUP_ROWS, Names, PATH_COLUMNS};
 use crate::model::results::{AnomalyBatch, AnomalyRow, NO_CHANNEL, Severity};
+use crate::state::{Corrupt, Reader, Writer};
 use parquet::data_type::ByteArray;
 use parquet::errors::Result;
 
@@ -47,6 +48,40 @@ impl AnomalyRows {
         self.batch.channels = batch.channels;
         self.batch.values.extend_from_slice(batch.values_of(index));
         self.batch.rows.push(row);
+    }
+
+    /// Appends some rows of others of the same channels.
+    pub fn extend(&mut self, other: &AnomalyRows, rows: impl Iterator<Item = usize>) {
+        rows.for_each(|row| self.push(&other.batch, row));
+    }
+
+    /// The meters, and the number of that of each row.
+    pub fn meters(&self) -> (&Meters, &[u32]) {
+        (&self.meters, &self.meter)
+    }
+
+    /// Appends the rows as they stand.
+    pub fn save(&self, out: &mut Writer) {
+        let AnomalyBatch { channels, rows, values, heap } = &self.batch;
+        out.value(*channels);
+        out.column(rows);
+        out.column(values);
+        out.column(heap);
+    }
+
+    /// Takes what [`AnomalyRows::save`] wrote.
+    pub fn load(from: &mut Reader) -> std::result::Result<AnomalyRows, Corrupt> {
+        let (channels, rows) = (from.value::<u8>()?, from.column::<AnomalyRow>()?);
+        let batch = AnomalyBatch { channels, rows, values: from.column()?, heap: from.column()? };
+        let inside = |row: &AnomalyRow| {
+            row.status == u32::MAX || u64::from(row.status) + u64::from(row.status_length) <= batch.heap.len() as u64
+        };
+        if batch.values.len() != batch.rows.len() * channels as usize || !batch.rows.iter().all(inside) {
+            return Err(Corrupt(format!("{} anomalies with {} values", batch.rows.len(), batch.values.len())));
+        }
+        let mut all = AnomalyRows::default();
+        (0..batch.rows.len()).for_each(|row| all.push(&batch, row));
+        Ok(all)
     }
 
     /// The rows as a Parquet file, sorted by meter, time, partition, offset, detector, kind, channel.

@@ -5,6 +5,7 @@ use crate::codec::parquet::meters::{Meters, Texts};
 use crate::codec::parquet::order::{Order, localize};
 use crate::codec::parquet::{EncodeError, GROUP_ROWS, Names, PATH_COLUMNS};
 use crate::model::reading::Batch;
+use crate::state::{Corrupt, Reader, Writer};
 use parquet::errors::Result;
 use std::ops::Range;
 
@@ -29,6 +30,11 @@ impl ReadingRows {
     /// No rows yet; times will lie within 2^32 ms from `origin`.
     pub fn new(channels: usize, origin: i64) -> ReadingRows {
         ReadingRows { channels, origin, ..ReadingRows::default() }
+    }
+
+    /// No rows yet, with the channels and the origin of these.
+    pub fn alike(&self) -> ReadingRows {
+        ReadingRows::new(self.channels, self.origin)
     }
 
     /// Number of rows.
@@ -66,6 +72,62 @@ impl ReadingRows {
             }
             self.status.push(known.1);
         }
+    }
+
+    /// Appends some rows of others of the same day and channels.
+    pub fn extend(&mut self, other: &ReadingRows, rows: impl Iterator<Item = usize>) {
+        let (mut known, channels) = ((0, 0), self.channels);
+        for row in rows {
+            let (key, heap) = other.meters.key(other.meter[row]);
+            self.meter.push(self.meters.number(key, heap));
+            self.time.push(other.time[row]);
+            self.offset.push(other.offset[row]);
+            self.partition.push(other.partition[row]);
+            self.present.push(other.present[row]);
+            self.values.extend_from_slice(&other.values[row * channels..(row + 1) * channels]);
+            let status = other.status[row];
+            if status != known.0 {
+                known = (status, if status == 0 { 0 } else { self.statuses.number(other.statuses.text(status)) });
+            }
+            self.status.push(known.1);
+        }
+    }
+
+    /// The meters, and the number of that of each row.
+    pub fn meters(&self) -> (&Meters, &[u32]) {
+        (&self.meters, &self.meter)
+    }
+
+    /// Appends the rows as they stand.
+    pub fn save(&self, out: &mut Writer) {
+        self.meters.save(out);
+        self.statuses.save(out);
+        out.column(&self.meter);
+        out.column(&self.time);
+        out.column(&self.offset);
+        out.column(&self.partition);
+        out.column(&self.status);
+        out.column(&self.present);
+        out.column(&self.values);
+    }
+
+    /// Takes what [`ReadingRows::save`] wrote of rows with as many channels and the same origin.
+    pub fn load(channels: usize, origin: i64, from: &mut Reader) -> std::result::Result<ReadingRows, Corrupt> {
+        let (meters, statuses) = (Meters::load(from)?, Texts::load(from)?);
+        let (meter, time, offset) = (from.column()?, from.column()?, from.column()?);
+        let (partition, status, present, values) = (from.column()?, from.column()?, from.column()?, from.column()?);
+        let rows =
+            ReadingRows { channels, origin, meters, statuses, meter, time, offset, partition, status, present, values };
+        let lengths = [rows.time.len(), rows.offset.len(), rows.partition.len(), rows.status.len(), rows.present.len()];
+        let known = rows.meter.iter().all(|meter| (*meter as usize) < rows.meters.len());
+        let texts = rows.statuses.len();
+        if lengths.iter().any(|length| *length != rows.len()) || rows.values.len() != rows.len() * channels {
+            return Err(Corrupt(format!("columns of {lengths:?} readings and {} values", rows.values.len())));
+        }
+        if !known || rows.status.iter().any(|status| *status as usize > texts) {
+            return Err(Corrupt("a reading of a meter or with a status that is not listed".to_string()));
+        }
+        Ok(rows)
     }
 
     /// The rows as a Parquet file, sorted by meter, time, partition, offset.

@@ -5,6 +5,8 @@ use crate::codec::parquet::meters::Meters;
 use crate::codec::parquet::order::{Order, localize};
 use crate::codec::parquet::{EncodeError, GROUP_ROWS, Names};
 use crate::model::results::{WindowBatch, WindowRow};
+use crate::state::{Corrupt, Reader, Writer};
+use bytemuck::Zeroable;
 use parquet::errors::Result;
 
 /// Window statistics of one day.
@@ -35,7 +37,38 @@ impl StatsRows {
     pub fn push(&mut self, batch: &WindowBatch, index: usize) {
         let row = batch.rows[index];
         self.meter.push(self.meters.number(&row.meter, &batch.heap));
-        self.rows.push(row);
+        // The key of a long id says where that batch has it: the same rows have the same bytes without.
+        self.rows.push(WindowRow { meter: Zeroable::zeroed(), ..row });
+    }
+
+    /// Appends some rows of others.
+    pub fn extend(&mut self, other: &StatsRows, rows: impl Iterator<Item = usize>) {
+        for row in rows {
+            let (key, heap) = other.meters.key(other.meter[row]);
+            self.meter.push(self.meters.number(key, heap));
+            self.rows.push(other.rows[row]);
+        }
+    }
+
+    /// The meters, and the number of that of each row.
+    pub fn meters(&self) -> (&Meters, &[u32]) {
+        (&self.meters, &self.meter)
+    }
+
+    /// Appends the rows as they stand.
+    pub fn save(&self, out: &mut Writer) {
+        self.meters.save(out);
+        out.column(&self.meter);
+        out.column(&self.rows);
+    }
+
+    /// Takes what [`StatsRows::save`] wrote.
+    pub fn load(from: &mut Reader) -> std::result::Result<StatsRows, Corrupt> {
+        let rows = StatsRows { meters: Meters::load(from)?, meter: from.column()?, rows: from.column()? };
+        if rows.meter.len() != rows.len() || rows.meter.iter().any(|meter| *meter as usize >= rows.meters.len()) {
+            return Err(Corrupt(format!("{} windows, with meters for {}", rows.len(), rows.meter.len())));
+        }
+        Ok(rows)
     }
 
     /// The rows as a Parquet file, sorted by meter, start, end, channel, revision.
