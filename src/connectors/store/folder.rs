@@ -2,33 +2,40 @@
 //!
 //! A file is written under a temporary name in the folder it belongs to, flushed to the disk, and moved to its name; then
 //! the folder is flushed. A crash at any point leaves the object as it was before or as it is after, and perhaps a
-//! temporary file, which no reader is shown ([`Folder::sweep`] removes them).
+//! temporary file, which no reader is shown ([`ObjectStore::sweep`] removes them).
 
-use crate::connectors::store::{Entry, ObjectStore, Outcome, StoreError, check_name, clip};
+use crate::connectors::store::{Author, Entry, ObjectStore, Outcome, StoreError, check_name, clip};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What temporary names start with; [`check_name`] refuses it in names of objects.
 const TEMPORARY: &str = ".tmp-";
 
 /// A folder of this machine (or one that is mounted and has atomic moves and hard links).
-#[derive(Debug)]
 pub struct Folder {
     root: PathBuf,
+    author: Author,
 }
 
 /// A file that is written but not yet visible.
 struct Staged {
     temporary: PathBuf,
     target: PathBuf,
+    may_write: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Folder {
     /// Opens a folder, which is made if it is not there.
     pub fn open(path: impl AsRef<Path>) -> Result<Folder, StoreError> {
+        Folder::open_as(path, Author::default())
+    }
+
+    /// The same for a writer that can be replaced by another one.
+    pub fn open_as(path: impl AsRef<Path>, author: Author) -> Result<Folder, StoreError> {
         let root = path.as_ref().to_path_buf();
         if root.as_os_str().is_empty() {
             return Err(StoreError::NeedsPerson {
@@ -37,21 +44,7 @@ impl Folder {
             });
         }
         make_folders(&root).map_err(|error| refused("make", &root, &error))?;
-        Ok(Folder { root })
-    }
-
-    /// Removes the temporary files that crashed writers left. Only for whoever knows that nobody else writes here now.
-    pub fn sweep(&self) -> Result<usize, StoreError> {
-        let mut removed = 0;
-        walk(&self.root, &mut |path, name| {
-            if name.starts_with(TEMPORARY) {
-                removed += 1;
-                return ignore_missing(fs::remove_file(path));
-            }
-            Ok(())
-        })
-        .map_err(|error| refused("clean", &self.root, &error))?;
-        Ok(removed)
+        Ok(Folder { root, author })
     }
 
     fn path_of(&self, name: &str) -> Result<PathBuf, StoreError> {
@@ -65,7 +58,8 @@ impl Folder {
         let target = self.path_of(name)?;
         let folder = target.parent().unwrap_or(&self.root);
         // Unique among the processes of this machine and the calls of this one; `create_new` refuses the rest.
-        let unique = format!("{TEMPORARY}{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        let (process, number) = (std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        let unique = format!("{TEMPORARY}{}-{process}-{number}", self.author.tag);
         let temporary = folder.join(unique);
         let write = || {
             make_folders(folder)?;
@@ -78,13 +72,14 @@ impl Folder {
             let _ = fs::remove_file(&temporary);
             return Err(refused("write", &target, &error));
         }
-        Ok(Staged { temporary, target })
+        Ok(Staged { temporary, target, may_write: self.author.may_write.clone() })
     }
 }
 
 impl Staged {
     /// Makes the object visible in place of any other.
     fn publish(self) -> Result<(), StoreError> {
+        self.check_author()?;
         if let Err(error) = fs::rename(&self.temporary, &self.target) {
             let _ = fs::remove_file(&self.temporary);
             return Err(refused("write", &self.target, &error));
@@ -94,6 +89,7 @@ impl Staged {
 
     /// Makes the object visible unless there is one.
     fn publish_if_absent(self) -> Result<Outcome, StoreError> {
+        self.check_author()?;
         let linked = fs::hard_link(&self.temporary, &self.target);
         let _ = fs::remove_file(&self.temporary);
         match linked {
@@ -104,11 +100,27 @@ impl Staged {
         }
     }
 
-    fn sync_folder(&self) -> Result<(), StoreError> {
-        let folder = self.target.parent().unwrap_or(Path::new("."));
-        let synced = File::open(folder).and_then(|folder| folder.sync_all());
-        synced.map_err(|error| StoreError::MayHaveHappened(format!("cannot flush {}: {error}", folder.display())))
+    /// Fails when the writer has been replaced; its file is removed.
+    fn check_author(&self) -> Result<(), StoreError> {
+        if (self.may_write)() {
+            return Ok(());
+        }
+        let _ = fs::remove_file(&self.temporary);
+        Err(StoreError::NeedsPerson {
+            problem: format!("{} is not written: another process has taken the place of this one", self.target.display()),
+            remedy: "end this process; the other one goes on".to_string(),
+        })
     }
+
+    fn sync_folder(&self) -> Result<(), StoreError> {
+        sync_parent(&self.target)
+    }
+}
+
+fn sync_parent(target: &Path) -> Result<(), StoreError> {
+    let folder = target.parent().unwrap_or(Path::new("."));
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| StoreError::MayHaveHappened(format!("cannot flush {}: {error}", folder.display())))
 }
 
 impl ObjectStore for Folder {
@@ -169,8 +181,21 @@ impl ObjectStore for Folder {
         match fs::remove_file(&path) {
             Err(error) if is_missing(&error) => Ok(()),
             Err(error) => Err(refused("delete", &path, &error)),
-            Ok(()) => Staged { temporary: PathBuf::new(), target: path }.sync_folder(),
+            Ok(()) => sync_parent(&path),
         }
+    }
+
+    fn sweep(&self, job: &str) -> Result<usize, StoreError> {
+        let (mut removed, of_job, own) = (0, format!("{TEMPORARY}{job}"), format!("{TEMPORARY}{}-", self.author.tag));
+        walk(&self.root, &mut |path, name| {
+            if name.starts_with(&of_job) && !name.starts_with(&own) {
+                removed += 1;
+                return ignore_missing(fs::remove_file(path));
+            }
+            Ok(())
+        })
+        .map_err(|error| refused("clean", &self.root, &error))?;
+        Ok(removed)
     }
 }
 
@@ -254,6 +279,32 @@ mod tests {
         }
     }
 
+    /// Temporary files.
+    fn left(folder: &Path) -> usize {
+        let mut left = 0;
+        walk(folder, &mut |_, name| {
+            left += usize::from(name.starts_with(TEMPORARY));
+            Ok(())
+        })
+        .unwrap();
+        left
+    }
+
+    #[test]
+    fn a_writer_that_was_replaced_changes_nothing() {
+        let scratch = Scratch::new("replaced");
+        let may = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let asked = may.clone();
+        let may_write = Arc::new(move || asked.load(Ordering::SeqCst));
+        let folder = Folder::open_as(&scratch.0, Author { tag: "job-1".to_string(), may_write }).unwrap();
+        folder.put("a", b"1").unwrap();
+        may.store(false, Ordering::SeqCst);
+        let refused = [folder.put("a", b"2"), folder.put_if_absent("b", b"2").map(drop)];
+        assert!(refused.iter().all(|result| matches!(result, Err(StoreError::NeedsPerson { .. }))), "{refused:?}");
+        assert_eq!(folder.get_range("a", 0..9).unwrap().as_deref(), Some(&b"1"[..]));
+        assert_eq!((folder.exists("a"), folder.exists("b"), left(&scratch.0)), (Ok(true), Ok(false), 0));
+    }
+
     #[test]
     fn keeps_the_contract() {
         let scratch = Scratch::new("contract");
@@ -266,7 +317,7 @@ mod tests {
         let folder = Folder::open(scratch.0.join("made/on/the/way")).unwrap();
         let faulty = Faulty::new(folder, |call| [Fault::TimeOutBefore, Fault::TimeOutAfter, Fault::None][call as usize % 3]);
         contract::check(&contract::Stubborn(&faulty));
-        assert_eq!(faulty.inner().sweep(), Ok(0), "temporary files are left");
+        assert_eq!(faulty.inner().sweep("").map(|swept| (swept, left(&scratch.0))), Ok((0, 0)), "temporary files are left");
     }
 
     #[test]
@@ -282,8 +333,11 @@ mod tests {
         assert_eq!(again.list("").unwrap(), [Entry { name: "a/old".to_string(), bytes: 6 }]);
         assert_eq!(again.get_range("a/old", 0..9).unwrap().as_deref(), Some(&b"before"[..]));
         assert_eq!(again.get_range("a/new", 0..9).unwrap(), None);
-        assert_eq!(again.sweep(), Ok(2));
-        assert_eq!(again.sweep(), Ok(0));
+        assert_eq!((again.sweep("m"), left(&scratch.0)), (Ok(0), 2), "they may be this process's own");
+        let next = Folder::open_as(&scratch.0, Author { tag: "job-2".to_string(), ..Author::default() }).unwrap();
+        drop(next.stage("a/new", b"after").unwrap());
+        assert_eq!((next.sweep("job-"), left(&scratch.0)), (Ok(0), 3), "others are another job's");
+        assert_eq!((next.sweep("m"), left(&scratch.0)), (Ok(2), 1));
         again.put("a/new", b"after").unwrap();
         assert_eq!(again.list("a/n").unwrap().len(), 1);
     }

@@ -57,6 +57,17 @@ pub trait ObjectStore: Send + Sync {
     /// The objects whose names start with `prefix` (any text, not only whole folders), in the order of their names.
     fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError>;
 
+    /// Whether there is an object of this name.
+    fn exists(&self, name: &str) -> Result<bool, StoreError> {
+        Ok(self.get_range(name, 0..0)?.is_some())
+    }
+
+    /// Removes what writers that died have left unfinished: those whose tag starts with `job`, but for this one's own. Returns
+    /// how much that was.
+    fn sweep(&self, _job: &str) -> Result<usize, StoreError> {
+        Ok(0)
+    }
+
     /// Removes an object; one that is not there is no error.
     fn delete(&self, name: &str) -> Result<(), StoreError>;
 }
@@ -96,8 +107,29 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
+/// Who writes into a store.
+#[derive(Clone)]
+pub struct Author {
+    /// What unfinished objects carry, to tell whose they are: letters, digits and `-_.=+@`.
+    pub tag: String,
+    /// Asked before an object becomes visible: no longer true when another process has taken this one's place.
+    pub may_write: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Default for Author {
+    /// One that may always write.
+    fn default() -> Author {
+        Author { tag: "m".to_string(), may_write: Arc::new(|| true) }
+    }
+}
+
 /// The store that `url` names: `file:///absolute/folder`, or a path of this machine.
 pub fn open(url: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    open_as(url, Author::default())
+}
+
+/// The same for a writer that can be replaced by another one.
+pub fn open_as(url: &str, author: Author) -> Result<Arc<dyn ObjectStore>, StoreError> {
     let path = match url.split_once("://") {
         None => url,
         Some(("file", path)) => path,
@@ -108,7 +140,7 @@ pub fn open(url: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
             });
         }
     };
-    Ok(Arc::new(folder::Folder::open(path)?))
+    Ok(Arc::new(folder::Folder::open_as(path, author)?))
 }
 
 /// Refuses names that not every store can hold: parts of letters, digits and `-_.=+@`, joined by single slashes, none of
