@@ -5,7 +5,7 @@
 
 use crate::model::meter::{GROUPS, MeterKey, group_of};
 use crate::model::reading::Row;
-use crate::state::{Changed, Corrupt, Reader, Writer};
+use crate::state::{Corrupt, Reader, Writer};
 use bytemuck::Pod;
 
 /// Where a meter's state stands.
@@ -22,7 +22,6 @@ pub struct Keyed<V> {
     groups: Vec<Group<V>>,
     stride: usize,
     empty: V,
-    changed: Changed,
 }
 
 /// One key group of a [`Keyed`].
@@ -32,6 +31,8 @@ struct Group<V> {
     keys: Vec<MeterKey>,
     heap: Vec<u8>,
     values: Vec<V>,
+    /// Set where the rest of this is read anyway, so that it costs next to nothing.
+    changed: bool,
 }
 
 /// Most rows of one call of [`Keyed::slots`].
@@ -43,8 +44,8 @@ const SLOT_MASK: u32 = (1 << (32 - TAG_BITS)) - 1;
 impl<V: Pod> Keyed<V> {
     /// No meters yet; a new one starts with `stride` times `empty`.
     pub fn new(stride: usize, empty: V) -> Keyed<V> {
-        let group = || Group { index: Vec::new(), keys: Vec::new(), heap: Vec::new(), values: Vec::new() };
-        Keyed { groups: (0..GROUPS).map(|_| group()).collect(), stride, empty, changed: Changed::default() }
+        let group = || Group { index: Vec::new(), keys: Vec::new(), heap: Vec::new(), values: Vec::new(), changed: false };
+        Keyed { groups: (0..GROUPS).map(|_| group()).collect(), stride, empty }
     }
 
     /// Number of meters.
@@ -70,17 +71,17 @@ impl<V: Pod> Keyed<V> {
     /// Whether a group may have changed since it was last saved: a meter of it was looked up, or its values were handed out
     /// to be changed.
     pub fn is_changed(&self, group: u16) -> bool {
-        self.changed.is_marked(group)
+        self.groups[group as usize].changed
     }
 
     /// Says that a group has changed: something that belongs to it but stands elsewhere.
     pub fn mark_changed(&mut self, group: u16) {
-        self.changed.mark(group);
+        self.groups[group as usize].changed = true;
     }
 
     /// Says that a group is saved.
     pub fn mark_saved(&mut self, group: u16) {
-        self.changed.clear(group);
+        self.groups[group as usize].changed = false;
     }
 
     /// The slot of a meter, which is made if it is new. `heap` is that of the batch that the key comes from.
@@ -88,7 +89,6 @@ impl<V: Pod> Keyed<V> {
     pub fn slot(&mut self, key: &MeterKey, heap: &[u8]) -> Slot {
         let hash = key.hash();
         let group = group_of(hash);
-        self.changed.mark(group as u16);
         let index = self.groups[group].find_or_insert(hash, key, heap, self.stride, self.empty);
         Slot { group: group as u16, index }
     }
@@ -112,7 +112,6 @@ impl<V: Pod> Keyed<V> {
         let mut slots = [Slot::default(); CHUNK];
         for ((row, hash), slot) in rows.iter().zip(&hashes).zip(&mut slots) {
             let group = group_of(*hash);
-            self.changed.mark(group as u16);
             let index = self.groups[group].find_or_insert(*hash, &row.meter, heap, self.stride, self.empty);
             *slot = Slot { group: group as u16, index };
         }
@@ -130,8 +129,9 @@ impl<V: Pod> Keyed<V> {
     #[inline]
     pub fn get_mut(&mut self, slot: Slot) -> &mut [V] {
         let start = slot.index as usize * self.stride;
-        self.changed.mark(slot.group);
-        &mut self.groups[slot.group as usize].values[start..start + self.stride]
+        let group = &mut self.groups[slot.group as usize];
+        group.changed = true;
+        &mut group.values[start..start + self.stride]
     }
 
     /// The meter of a slot and the heap that its key belongs to.
@@ -167,9 +167,8 @@ impl<V: Pod> Keyed<V> {
             return Err(Corrupt(format!("{} values for {} meters of {} each", values.len(), keys.len(), self.stride)));
         }
         let target = &mut self.groups[group as usize];
-        *target = Group { index: Vec::new(), keys, heap, values };
+        *target = Group { index: Vec::new(), keys, heap, values, changed: false };
         target.rebuild_index();
-        self.changed.clear(group);
         Ok(())
     }
 }
@@ -186,6 +185,7 @@ impl<V: Pod> Group<V> {
 
     #[inline]
     fn find_or_insert(&mut self, hash: u64, key: &MeterKey, heap: &[u8], stride: usize, empty: V) -> u32 {
+        self.changed = true;
         if self.index.is_empty() {
             self.rebuild_index();
         }
