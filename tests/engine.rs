@@ -1,10 +1,12 @@
 //! The whole engine, in this process, over generated input: the number of workers, a restart after every tick and the
 //! size of blocks and ticks change nothing, and what comes out is what a naive recomputation finds.
 
+mod archived;
 mod input;
 mod naive;
 
 use crate::support::{Folder, anomaly, json, lines, run};
+use archived::archived;
 use input::{Case, Layout, Window, cases};
 use meterflow::runtime::Outcome;
 use naive::{Place, Statistics, wanted};
@@ -12,6 +14,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// What a run wrote and counted.
 struct Run {
@@ -21,6 +24,7 @@ struct Run {
     dead: Vec<Value>,
     /// The lines themselves, of all sinks, by what keeps their order: meter, or partition for dead letters.
     in_order: BTreeMap<(&'static str, String), Vec<String>>,
+    archived: BTreeMap<String, Vec<String>>,
     outcome: Outcome,
 }
 
@@ -45,6 +49,7 @@ fn run_case(case: &Case, folder: &Folder, threads: usize, check_state: bool, (bl
         late: read("late", lines(path("late.jsonl")), &["reading", "meter_id"]),
         dead: read("dead letters", lines(path("dead_letters.jsonl")), &["partition"]),
         in_order,
+        archived: archived(Path::new(&path("archive"))),
         outcome,
     }
 }
@@ -103,6 +108,10 @@ impl Run {
         assert_eq!(counts.anomalies.values().sum::<u64>(), self.anomalies.len() as u64);
         let revisions = self.stats.iter().filter(|line| line["revision"] != 0).count();
         assert_eq!((counts.windows, counts.revisions), (self.stats.len() as u64, revisions as u64));
+        let rows = |kind: &str| self.archived.get(kind).map_or(0, Vec::len);
+        let archived = ["kind=readings", "kind=stats", "kind=anomalies"].map(rows);
+        assert_eq!(archived, [source.used() as usize, self.stats.len(), self.anomalies.len()]);
+        assert_eq!(counts.archive[1], archived.iter().sum::<usize>() as u64);
         let ids: BTreeSet<String> = self.anomalies.iter().map(|line| text(&line["id"])).collect();
         assert_eq!(ids.len(), self.anomalies.len(), "two anomalies have the same id");
     }
@@ -218,6 +227,7 @@ proptest! {
         for (threads, check_state) in [(2, false), (3, false), (2, true)] {
             let other = run_case(&case, &folder, threads, check_state, sizes);
             prop_assert_eq!(&other.in_order, &one.in_order, "{} threads, check_state {}", threads, check_state);
+            prop_assert_eq!(&other.archived, &one.archived);
             let counts = |run: &Run| (run.outcome.counts.sources.clone(), run.outcome.counts.windows, run.outcome.counts.revisions);
             prop_assert_eq!(counts(&other), counts(&one));
         }

@@ -3,6 +3,7 @@
 use crate::drivers::snapshot::{Freezer, Snapshots};
 use crate::drivers::{Events, Output, Reports, output};
 use crate::error::Error;
+use crate::model::commit::ArchiveCut;
 use crate::model::control::{Close, Counts, Event, Report, Tick};
 use crate::model::meter::GROUPS;
 use crate::state::{Scope, State, restore};
@@ -23,6 +24,11 @@ pub trait Logic<A, B> {
     /// Ends a tick and appends what follows from it. When much is due, appends some of it and returns false; it is
     /// then called again with the same tick before anything else, after other steps have had their turn.
     fn close(&mut self, close: &Close, out: &mut Vec<B>, counts: &mut Counts) -> bool;
+
+    /// What it has cut for the archive since it was last asked, to be committed with the tick that is closing.
+    fn cuts(&mut self) -> Vec<ArchiveCut> {
+        Vec::new()
+    }
 
     /// What it remembers from tick to tick; a step that remembers nothing has none.
     fn state(&mut self) -> Option<&mut dyn State> {
@@ -95,8 +101,13 @@ pub fn apply<'scope, A: Clone + 'static, B: Clone + 'static>(
                             let mut counts = Counts::default();
                             let done = logic.close(&close, &mut made, &mut counts);
                             session.give_iterator(made.drain(..).map(Event::Data));
-                            if !counts.is_empty() {
-                                reports_out.activate().session(&*may_report).give(Report::counted(counts));
+                            let cuts = logic.cuts();
+                            if !counts.is_empty() || !cuts.is_empty() {
+                                reports_out.activate().session(&*may_report).give(Report {
+                                    counts,
+                                    cuts,
+                                    ..Report::default()
+                                });
                             }
                             if !done {
                                 events.push_front(Event::Close(close));

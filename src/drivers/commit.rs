@@ -117,6 +117,7 @@ pub fn committer<'scope>(
                 for report in reports.drain(..) {
                     pending.report.counts.add(&report.counts);
                     pending.report.shown.extend(report.shown);
+                    pending.report.cuts.extend(report.cuts);
                 }
             });
             let mut manifest = manifest.borrow_mut();
@@ -150,9 +151,10 @@ pub fn committer<'scope>(
 
 /// The record of a tick with what all steps have reported of it.
 fn complete(record: Commit, report: Report) -> Commit {
-    let Report { counts, mut shown } = report;
+    let Report { counts, mut shown, mut cuts } = report;
     shown.sort_by(|a, b| a.path.cmp(&b.path));
-    Commit { shown, counts, ..record }
+    cuts.sort_by(|a, b| a.name.cmp(&b.name));
+    Commit { shown, cuts, counts, ..record }
 }
 
 /// What two runs must have alike of what they show: by sink, for files may be dealt otherwise.

@@ -2,17 +2,57 @@
 
 use crate::codec::parquet::Names;
 use crate::codec::write::{self, Lines};
-use crate::connectors::archive::{ArchiveSettings, Archiver, Kind, ObjectNames, UploadSettings, Uploader};
-use crate::connectors::store;
+use crate::connectors::archive::{ArchiveSettings, Archiver, Kind, ObjectNames, Recovered, UploadSettings, Uploader};
+use crate::connectors::store::{self, Author, ObjectStore};
 use crate::drivers::Events;
 use crate::drivers::publish::{Skip, publish_here};
-use crate::error::Error;
+use crate::error::{Error, fatal};
 use crate::flow::Flow;
 use crate::flow::steps::SourceNames;
+use crate::model::commit::ArchiveCut;
+use crate::model::control::Tick;
 use crate::model::results::AnomalyBatch;
-use crate::operators::archive::{Archivable, Archive, ToArchive};
+use crate::operators::archive::{Archivable, Archive, Together, Upload, groups_of};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How an archive starts.
+struct Start {
+    /// What was cut in the ticks after the snapshot, as it is committed.
+    committed: Vec<ArchiveCut>,
+    /// The last recorded tick.
+    replayed: Option<Tick>,
+    /// Whether this process may still write; false once another one has taken its place.
+    may_write: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// What the tags of all runs of this job begin with, where what dead ones left unfinished is to be removed.
+    job: Option<String>,
+    /// Whether the job has a state folder.
+    keeps_state: bool,
+}
+
+impl Default for Start {
+    /// A run without stored state.
+    fn default() -> Start {
+        Start { committed: Vec::new(), replayed: None, may_write: Arc::new(|| true), job: None, keeps_state: false }
+    }
+}
+
+/// Asks the store until it answers; a run cannot start without.
+fn exists(store: &dyn ObjectStore, name: &str) -> bool {
+    for _ in 0..ATTEMPTS {
+        match store.exists(name) {
+            Ok(exists) => return exists,
+            Err(error) if error.is_transient() => std::thread::sleep(PAUSE),
+            Err(error) => fatal(&Error::output(format!("archive {name}"), error)),
+        }
+    }
+    fatal(&Error::output(format!("archive {name}"), "the store does not say whether this object is there"))
+}
+
+/// How often a store is asked at the start.
+const ATTEMPTS: usize = 100;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Names of the detectors of a step with their kinds.
 type Detectors = Rc<Vec<(&'static str, Vec<String>)>>;
@@ -81,16 +121,45 @@ impl<'scope> Flow<'scope> {
         let worker = self.scope.index();
         let objects = ObjectNames { tag: self.job.run.clone(), worker };
         let unusable = |error: &dyn std::fmt::Display| Error::output(format!("archive {url}"), error);
-        let store = store::open(&url).map_err(|error| unusable(&error))?;
-        let upload = UploadSettings { capacity: settings.memory, ..UploadSettings::default() };
-        let uploader = Uploader::start(store, upload, || {}).map_err(|error| unusable(&error))?;
-        let archive = Archive::new(Archiver::new(settings, names, objects), uploader);
+        let Start { committed, replayed, may_write, job, keeps_state } = self.archive_start();
+        let author = Author { tag: objects.tag.clone(), may_write };
+        let store = store::open_as(&url, author).map_err(|error| unusable(&error))?;
+        if let Some(job) = job {
+            store.sweep(&job).map_err(|error| unusable(&error))?;
+        }
+        // One thread, so that cuts are stored in their order: see `connectors::archive::recovered`.
+        let upload = UploadSettings { threads: 1, capacity: settings.memory, ..UploadSettings::default() };
+        let uploader = Uploader::start(store.clone(), upload, || {}).map_err(|error| unusable(&error))?;
 
+        let place = [worker, self.scope.peers()];
+        let groups = groups_of(worker, self.scope.peers());
+        let mine = |cut: &ArchiveCut| cut.kind == kind.name() && cut.groups[0] < groups[1] && groups[0] < cut.groups[1];
+        let committed: Vec<ArchiveCut> = committed.into_iter().filter(mine).collect();
+        let recovered = Rc::new(Recovered::new(&committed, replayed, Box::new(move |name| exists(&*store, name))));
+        let together: Rc<Together> = Rc::default();
+        let publisher = Upload::new(uploader, together.clone(), keeps_state);
+        let remembers = keeps_state || self.job.check_state;
+        let make = move || {
+            let archiver = Archiver::new(settings.clone(), names.clone(), objects.clone());
+            let archiver = match remembers {
+                true => archiver.with_state(together.on_the_way.clone(), recovered.clone()),
+                false => archiver,
+            };
+            Archive::new(archiver, together.clone(), place)
+        };
         let name = format!("archive {}", kind.name());
-        let parts = self.step(&name, events, move || ToArchive { worker: worker as u32 })?;
+        let cuts = self.step(&name, events, make)?;
         self.publish.push(Box::new(move |ticks| {
-            publish_here(&name, parts, ticks.committed, Some(Box::new(archive)), Skip::default())
+            publish_here(&name, cuts, ticks.committed, Some(Box::new(publisher)), Skip::default())
         }));
         Ok(())
+    }
+
+    /// How the archive of this job starts.
+    fn archive_start(&self) -> Start {
+        let resume = &self.job.plan.resume;
+        let committed = resume.commits.iter().flat_map(|commit| commit.cuts.iter().cloned()).collect();
+        let replayed = resume.live_from().checked_sub(1);
+        Start { committed, replayed, keeps_state: self.job.kept.is_some(), ..Start::default() }
     }
 }

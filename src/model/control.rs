@@ -2,7 +2,7 @@
 //!
 //! A tick is cut by one coordinator and replayed from its records; nothing downstream of a source reads a clock.
 
-use crate::model::commit::Shown;
+use crate::model::commit::{ArchiveCut, Shown};
 use crate::model::dead::Reason;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -210,6 +210,8 @@ pub struct Report {
     pub counts: Counts,
     /// What it brings to files.
     pub shown: Vec<Shown>,
+    /// What it cut for the archive.
+    pub cuts: Vec<ArchiveCut>,
 }
 
 impl Report {

@@ -1,19 +1,25 @@
 //! The archive: results of one kind, in files by event date.
 //!
-//! * Computes: nothing; buffers what it is given and hands full buffers to an uploader.
+//! * Computes: nothing; buffers what it is given and cuts full buffers at the ends of ticks. What is cut stands in the commit
+//!   record of its tick.
 //! * Time: the event date of a row names its file; a day is written when the watermark has left it.
-//! * Emits: objects in the store, once the ticks of their rows are committed.
+//! * Emits: cuts, which are uploaded once their tick is committed.
 //! * Late and duplicate input: late readings are not archived.
-//! * Keeps: rows that wait for their file, bounded by the configured memory; while the store is slower than the input, ticks
-//!   wait (unpublished) until it has caught up, and the coordinator reads no further.
+//! * Keeps: rows that wait for their file, bounded by the configured memory, and where state is kept those of cuts that are
+//!   not known to be stored. While the store is slower than the input, ticks wait (unpublished) until it has caught up, and
+//!   the coordinator reads no further.
 
-use crate::connectors::archive::{Archiver, Cut, Moment, Report, Uploader};
+use crate::connectors::archive::{Archiver, Cut, Moment, OnTheWay, Report, Uploader};
 use crate::drivers::apply::Logic;
 use crate::drivers::publish::{Made, Publisher};
 use crate::error::{Error, fatal};
+use crate::model::commit::ArchiveCut;
 use crate::model::control::{Close, Counts, Tick};
+use crate::model::meter::GROUPS;
 use crate::model::reading::Batch;
 use crate::model::results::{AnomalyBatch, WindowBatch};
+use crate::state::{Corrupt, Reader, Scope, State, Writer};
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -41,43 +47,127 @@ impl Archivable for AnomalyBatch {
     }
 }
 
-/// What the archive is given of a tick.
-#[derive(Clone)]
-pub enum Part<B> {
-    /// Rows.
-    Rows(Rc<B>),
-    /// The watermark at the end of the tick, ms.
-    Watermark(i64),
+/// An archiver that the step and the uploads of a worker share.
+pub type SharedArchiver = Rc<RefCell<Archiver>>;
+
+/// What the step and the uploads of a worker know of each other.
+#[derive(Default)]
+pub struct Together {
+    /// Objects that are cut and not known to be stored.
+    pub on_the_way: Rc<OnTheWay>,
+    /// The archiver of the step, as it was last made.
+    archiver: RefCell<Option<SharedArchiver>>,
+    /// Whether the last tick has come, after which nothing is left.
+    ended: Cell<bool>,
 }
 
-/// Hands the events of a step on to the archive of its worker.
-pub struct ToArchive {
-    /// The worker.
-    pub worker: u32,
+/// The key groups `[first, end)` of a worker of so many.
+pub fn groups_of(worker: usize, workers: usize) -> [u16; 2] {
+    [worker, worker + 1].map(|worker| (worker * GROUPS).div_ceil(workers) as u16)
 }
 
-impl<B> Logic<Rc<B>, Made<Part<B>>> for ToArchive {
-    fn data(&mut self, rows: Rc<B>, out: &mut Vec<Made<Part<B>>>) {
-        out.push(Made { worker: self.worker, part: Part::Rows(rows) });
+/// The step: buffers the results of its worker and cuts them.
+pub struct Archive<B> {
+    worker: u32,
+    groups: [u16; 2],
+    archiver: SharedArchiver,
+    together: Rc<Together>,
+    /// What came in the tick that is not closed yet.
+    came: Vec<Rc<B>>,
+    cuts: Vec<ArchiveCut>,
+}
+
+impl<B> Archive<B> {
+    /// The archive of worker `worker` of `workers`.
+    pub fn new(archiver: Archiver, together: Rc<Together>, [worker, workers]: [usize; 2]) -> Archive<B> {
+        let archiver = Rc::new(RefCell::new(archiver));
+        together.archiver.replace(Some(archiver.clone()));
+        let (groups, worker) = (groups_of(worker, workers), worker as u32);
+        Archive { worker, groups, archiver, together, came: Vec::new(), cuts: Vec::new() }
     }
 
-    fn close(&mut self, close: &Close, out: &mut Vec<Made<Part<B>>>, _: &mut Counts) -> bool {
-        out.push(Made { worker: self.worker, part: Part::Watermark(close.watermark) });
+    fn record(&self, cut: &Cut) -> ArchiveCut {
+        ArchiveCut {
+            kind: cut.kind.name().to_owned(),
+            day: cut.day,
+            groups: self.groups,
+            through: cut.through,
+            name: cut.name.clone(),
+            rows: cut.rows.len() as u64,
+        }
+    }
+}
+
+impl<B: Archivable> Logic<Rc<B>, Made<Cut>> for Archive<B> {
+    fn data(&mut self, rows: Rc<B>, _: &mut Vec<Made<Cut>>) {
+        self.came.push(rows);
+    }
+
+    fn close(&mut self, close: &Close, out: &mut Vec<Made<Cut>>, _: &mut Counts) -> bool {
+        let mut archiver = self.archiver.borrow_mut();
+        for rows in self.came.drain(..) {
+            rows.append(close.tick, &mut archiver);
+        }
+        let cuts = match close.last {
+            true => archiver.finish(close.tick),
+            false => archiver.due(close.tick, Moment { now: None, watermark: close.watermark }),
+        };
+        drop(archiver);
+        self.together.ended.set(self.together.ended.get() || close.last);
+        self.cuts.extend(cuts.iter().map(|cut| self.record(cut)).collect::<Vec<ArchiveCut>>());
+        out.extend(cuts.into_iter().map(|part| Made { worker: self.worker, part }));
         true
     }
+
+    fn cuts(&mut self) -> Vec<ArchiveCut> {
+        std::mem::take(&mut self.cuts)
+    }
+
+    fn state(&mut self) -> Option<&mut dyn State> {
+        Some(self)
+    }
 }
 
-/// The archive of one kind on one worker.
-pub struct Archive {
-    archiver: Archiver,
+/// That of its archiver.
+impl<B> State for Archive<B> {
+    fn kind(&self) -> (&'static str, u16) {
+        self.archiver.borrow().kind()
+    }
+
+    fn shape(&self) -> String {
+        self.archiver.borrow().shape()
+    }
+
+    fn is_changed(&self, group: u16) -> bool {
+        self.archiver.borrow().is_changed(group)
+    }
+
+    fn mark_saved(&mut self, group: u16) {
+        self.archiver.borrow_mut().mark_saved(group);
+    }
+
+    fn save(&self, scope: Scope, out: &mut Writer) {
+        self.archiver.borrow().save(scope, out);
+    }
+
+    fn load(&mut self, scope: Scope, from: &mut Reader) -> Result<(), Corrupt> {
+        self.archiver.borrow_mut().load(scope, from)
+    }
+}
+
+/// Uploads the cuts of a worker, those of a tick once it is committed.
+pub struct Upload {
     uploader: Option<Uploader>,
     waiting: VecDeque<Cut>,
+    together: Rc<Together>,
+    /// Whether rows that are not cut when the input stops stand in a snapshot.
+    keeps_state: bool,
 }
 
-impl Archive {
-    /// Buffers with `archiver`, uploads with `uploader`.
-    pub fn new(archiver: Archiver, uploader: Uploader) -> Archive {
-        Archive { archiver, uploader: Some(uploader), waiting: VecDeque::new() }
+impl Upload {
+    /// Uploads with `uploader`.
+    pub fn new(uploader: Uploader, together: Rc<Together>, keeps_state: bool) -> Upload {
+        Upload { uploader: Some(uploader), waiting: VecDeque::new(), together, keeps_state }
     }
 
     /// Hands over cuts that wait, as far as the uploader takes them.
@@ -91,10 +181,11 @@ impl Archive {
         }
     }
 
-    fn count(reports: Vec<Report>, counts: &mut Counts) {
+    fn count(&self, reports: Vec<Report>, counts: &mut Counts) {
         for report in reports {
             match report {
-                Report::Stored { rows, bytes, .. } => {
+                Report::Stored { name, rows, bytes, .. } => {
+                    self.together.on_the_way.remove(&name);
                     let sums = counts.archive.iter_mut().zip([1, rows, bytes]);
                     sums.for_each(|(sum, more)| *sum += more);
                 }
@@ -105,36 +196,54 @@ impl Archive {
     }
 }
 
-impl<B: Archivable> Publisher<Part<B>> for Archive {
+impl Publisher<Cut> for Upload {
     fn is_ready(&mut self) -> bool {
         self.offer();
         self.waiting.is_empty()
     }
 
-    fn publish(&mut self, tick: Tick, parts: Vec<Part<B>>, counts: &mut Counts) {
-        for part in parts {
-            match part {
-                Part::Rows(rows) => rows.append(tick, &mut self.archiver),
-                Part::Watermark(watermark) => {
-                    self.waiting.extend(self.archiver.due(Moment { now: None, watermark }));
-                }
-            }
-        }
+    fn publish(&mut self, _: Tick, cuts: Vec<Cut>, counts: &mut Counts) {
+        self.waiting.extend(cuts);
         self.offer();
         if let Some(uploader) = &self.uploader {
-            Archive::count(uploader.reports(), counts);
+            self.count(uploader.reports(), counts);
         }
     }
 
     fn finish(&mut self, counts: &mut Counts) {
-        self.waiting.extend(self.archiver.finish());
+        if self.keeps_state && !self.together.ended.get() {
+            // A stop: what is not stored yet stands in the snapshot. Nothing waits for a store that is away.
+            self.uploader = None;
+            return;
+        }
+        if let Some(archiver) = self.together.archiver.take().filter(|_| !self.keeps_state) {
+            self.waiting.extend(archiver.borrow_mut().leave());
+        }
         // Nothing else is left to do on this worker, so it may wait.
         while !self.waiting.is_empty() {
             self.offer();
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         if let Some(uploader) = self.uploader.take() {
-            Archive::count(uploader.finish(), counts);
+            self.count(uploader.finish(), counts);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::meter::owner_of;
+
+    #[test]
+    fn the_groups_of_a_worker_are_those_that_it_owns() {
+        for workers in [1, 2, 3, 7, 1000, 1024] {
+            for worker in 0..workers {
+                let [first, end] = groups_of(worker, workers).map(usize::from);
+                assert!((first..end).all(|group| owner_of(group, workers) == worker));
+                assert!(first == 0 || owner_of(first - 1, workers) + 1 == worker);
+                assert!(end == GROUPS || owner_of(end, workers) == worker + 1);
+            }
         }
     }
 }

@@ -3,9 +3,10 @@
 use crate::model::meter::GROUPS;
 use crate::state::{Reader, Scope, State, Writer};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// What stands in the last snapshot.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Incremental {
     stored: BTreeMap<Scope, Vec<u8>>,
 }
@@ -16,13 +17,18 @@ impl Incremental {
     /// # Panics
     /// When a group that has not changed would now be saved otherwise than it was.
     pub fn snapshot<S: State + ?Sized>(&mut self, state: &mut S) -> usize {
+        self.snapshot_of(state, 0..GROUPS as u16)
+    }
+
+    /// The same for the groups that a worker owns.
+    pub fn snapshot_of<S: State + ?Sized>(&mut self, state: &mut S, groups: Range<u16>) -> usize {
         let saved = |scope| {
             let mut out = Writer::default();
             state.save(scope, &mut out);
             out.into_bytes()
         };
         let mut changed = Vec::new();
-        for group in 0..GROUPS as u16 {
+        for group in groups {
             let (scope, bytes) = (Scope::Group(group), saved(Scope::Group(group)));
             if state.is_changed(group) {
                 changed.push(group);
@@ -39,8 +45,13 @@ impl Incremental {
 
     /// Loads the snapshot into `new`, which remembers nothing.
     pub fn restore<S: State + ?Sized>(&self, new: &mut S) {
+        self.restore_of(new, 0..GROUPS as u16);
+    }
+
+    /// The same for the groups that a worker owns.
+    pub fn restore_of<S: State + ?Sized>(&self, new: &mut S, groups: Range<u16>) {
         let global = self.stored.get_key_value(&Scope::Global);
-        let groups = self.stored.iter().filter(|(scope, _)| **scope != Scope::Global);
+        let groups = self.stored.range(Scope::Group(groups.start)..Scope::Group(groups.end));
         for (scope, bytes) in global.into_iter().chain(groups).filter(|(_, bytes)| !bytes.is_empty()) {
             let mut from = Reader::new(bytes);
             new.load(*scope, &mut from).expect("what was saved can be loaded");

@@ -120,10 +120,10 @@ fn measure(name: &str, channels: usize, batches: &[Batch], store: Option<&dyn Ob
         for (tick, batch) in (1..).zip(batches) {
             let start = cpu_seconds();
             archiver.append_readings(tick, batch);
-            let mut cuts = archiver.due(Moment { now: None, watermark: batch.rows[batch.len() - 1].time });
+            let mut cuts = archiver.due(tick, Moment { now: None, watermark: batch.rows[batch.len() - 1].time });
             append_now += cpu_seconds() - start;
             if tick as usize == batches.len() {
-                cuts.extend(archiver.finish());
+                cuts.extend(archiver.finish(tick));
             }
             for cut in cuts {
                 let start = cpu_seconds();

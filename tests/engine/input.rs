@@ -259,13 +259,14 @@ impl Case {
              duplicates = {:?}\n[sources.readings.fields]\nchannels = [\"voltage\", \"current\"]\n\
              [windows]\n{window}\nallowed_lateness = \"{}ms\"\n\
              [detectors.moving_average]\nbaseline = {baseline:?}\nmin_count = {min_count}\nthreshold = {:?}\n\
-             [detectors.limits]\n[detectors.status]\n{sinks}[engine]\nblock_size = {block}\ntick_size = {tick}\n",
+             [detectors.limits]\n[detectors.status]\n{sinks}[archive]\nurl = {:?}\n[engine]\nblock_size = {block}\ntick_size = {tick}\n",
             folder.at("in/*.jsonl"),
             self.out_of_orderness,
             self.max_jump.map_or("off".to_owned(), |ms| format!("{ms}ms")),
             if self.drop_duplicates { "drop" } else { "keep" },
             self.allowed_lateness,
             self.threshold,
+            folder.at(&format!("{out}/archive")),
         )
     }
 

@@ -1,9 +1,12 @@
 //! A cut: the rows of one object, whose bytes and name are a function of the cut alone.
 
 use crate::codec::parquet::anomalies::AnomalyRows;
+use crate::codec::parquet::meters::Meters;
 use crate::codec::parquet::readings::ReadingRows;
 use crate::codec::parquet::stats::StatsRows;
 use crate::codec::parquet::{EncodeError, Names};
+use crate::model::control::Tick;
+use crate::state::{Corrupt, Reader, Writer};
 use std::sync::Arc;
 
 /// Milliseconds of a day, UTC.
@@ -37,17 +40,19 @@ impl Kind {
 /// What makes the names of this worker's objects unique.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ObjectNames {
-    /// Of the run; of letters, digits and `-_.=+@`. Objects of the same tag, worker and number replace each other.
+    /// Of the run and, where a job is started again and goes on, of the start; of letters, digits and `-_.=+@`. Objects of the
+    /// same tag, worker and last tick replace each other.
     pub tag: String,
     /// Index of the worker.
     pub worker: usize,
 }
 
 impl ObjectNames {
-    /// The name of the cut of a kind and day that has the given number and first and last tick.
-    pub fn name(&self, (kind, day): (Kind, i64), number: u64, [first, last]: [u64; 2]) -> String {
+    /// The name of the cut of a kind and day that was made at the end of tick `through`, of rows from tick `first` on. At the
+    /// end of a tick a kind and day is cut once.
+    pub fn name(&self, (kind, day): (Kind, i64), [first, through]: [Tick; 2]) -> String {
         let (kind, date, tag, worker) = (kind.name(), date(day), &self.tag, self.worker);
-        format!("kind={kind}/date={date}/{tag}-w{worker:03}-{number:06}-t{first}-{last}.parquet")
+        format!("kind={kind}/date={date}/{tag}-w{worker:03}-t{first}-{through}.parquet")
     }
 }
 
@@ -70,6 +75,55 @@ impl Rows {
             Kind::Stats => Rows::Stats(StatsRows::default()),
             Kind::Anomalies => Rows::Anomalies(AnomalyRows::default()),
         }
+    }
+
+    /// No rows yet, for more of these.
+    pub fn alike(&self) -> Rows {
+        match self {
+            Rows::Readings(rows) => Rows::Readings(rows.alike()),
+            Rows::Stats(_) => Rows::Stats(StatsRows::default()),
+            Rows::Anomalies(_) => Rows::Anomalies(AnomalyRows::default()),
+        }
+    }
+
+    /// Appends some rows of others.
+    ///
+    /// # Panics
+    /// When they are of another kind.
+    pub fn extend(&mut self, other: &Rows, rows: impl Iterator<Item = usize>) {
+        match (self, other) {
+            (Rows::Readings(all), Rows::Readings(other)) => all.extend(other, rows),
+            (Rows::Stats(all), Rows::Stats(other)) => all.extend(other, rows),
+            (Rows::Anomalies(all), Rows::Anomalies(other)) => all.extend(other, rows),
+            _ => unreachable!("rows of two kinds are never mixed"),
+        }
+    }
+
+    /// The meters, and the number of that of each row.
+    pub fn meters(&self) -> (&Meters, &[u32]) {
+        match self {
+            Rows::Readings(rows) => rows.meters(),
+            Rows::Stats(rows) => rows.meters(),
+            Rows::Anomalies(rows) => rows.meters(),
+        }
+    }
+
+    /// Appends the rows as they stand.
+    pub fn save(&self, out: &mut Writer) {
+        match self {
+            Rows::Readings(rows) => rows.save(out),
+            Rows::Stats(rows) => rows.save(out),
+            Rows::Anomalies(rows) => rows.save(out),
+        }
+    }
+
+    /// Takes what [`Rows::save`] wrote of rows of this kind and day.
+    pub fn load(kind: Kind, channels: usize, day: i64, from: &mut Reader) -> Result<Rows, Corrupt> {
+        Ok(match kind {
+            Kind::Readings => Rows::Readings(ReadingRows::load(channels, day * DAY_MS, from)?),
+            Kind::Stats => Rows::Stats(StatsRows::load(from)?),
+            Kind::Anomalies => Rows::Anomalies(AnomalyRows::load(from)?),
+        })
     }
 
     /// Number of rows.
@@ -112,10 +166,14 @@ impl Rows {
 pub struct Cut {
     /// What the rows are.
     pub kind: Kind,
+    /// Their event day, from the epoch.
+    pub day: i64,
+    /// The tick at whose end they were cut.
+    pub through: Tick,
     /// The name of the object.
     pub name: String,
     /// The rows.
-    pub rows: Rows,
+    pub rows: Arc<Rows>,
     /// What numbers in the rows stand for.
     pub names: Arc<Names>,
 }
@@ -123,7 +181,7 @@ pub struct Cut {
 impl Cut {
     /// The bytes of the object: always the same.
     pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
-        match &self.rows {
+        match &*self.rows {
             Rows::Readings(rows) => rows.encode(&self.names),
             Rows::Stats(rows) => rows.encode(&self.names),
             Rows::Anomalies(rows) => rows.encode(&self.names),
@@ -166,8 +224,8 @@ mod tests {
     #[test]
     fn names_of_objects() {
         let objects = ObjectNames { tag: "job-7".to_string(), worker: 3 };
-        let name = objects.name((Kind::Stats, 19_723), 12, [100, 250]);
-        assert_eq!(name, "kind=stats/date=2024-01-01/job-7-w003-000012-t100-250.parquet");
+        let name = objects.name((Kind::Stats, 19_723), [100, 250]);
+        assert_eq!(name, "kind=stats/date=2024-01-01/job-7-w003-t100-250.parquet");
         assert_eq!(crate::connectors::store::check_name(&name), Ok(()));
     }
 }

@@ -56,15 +56,15 @@ fn shape(cuts: &[Cut]) -> Vec<(Kind, String, usize)> {
 fn rows_are_cut_when_the_first_has_waited_long_enough() {
     let mut archiver = archiver(settings());
     archiver.append_readings(1, &readings(&[DAY, DAY + 1], 0));
-    assert_eq!(shape(&archiver.due(at(1_000, DAY))), []);
+    assert_eq!(shape(&archiver.due(9, at(1_000, DAY))), []);
     archiver.append_readings(2, &readings(&[DAY + 2], 2));
     archiver.append_stats(2, &window(DAY));
-    assert_eq!(shape(&archiver.due(at(300_999, DAY))), []);
-    let cuts = archiver.due(at(301_000, DAY));
+    assert_eq!(shape(&archiver.due(9, at(300_999, DAY))), []);
+    let cuts = archiver.due(9, at(301_000, DAY));
     assert_eq!(shape(&cuts), [(Kind::Readings, "date=2024-01-01".to_string(), 3)]);
-    assert_eq!(cuts[0].name, "kind=readings/date=2024-01-01/test-w000-000000-t1-2.parquet");
-    assert_eq!(shape(&archiver.due(at(600_998, DAY))), []);
-    assert_eq!(shape(&archiver.due(at(600_999, DAY))), [(Kind::Stats, "date=2024-01-01".to_string(), 1)]);
+    assert_eq!(cuts[0].name, "kind=readings/date=2024-01-01/test-w000-t1-9.parquet");
+    assert_eq!(shape(&archiver.due(9, at(600_998, DAY))), []);
+    assert_eq!(shape(&archiver.due(9, at(600_999, DAY))), [(Kind::Stats, "date=2024-01-01".to_string(), 1)]);
     assert_eq!((archiver.memory(), archiver.rows()), (0, 0));
 }
 
@@ -73,13 +73,13 @@ fn input_with_an_end_has_no_age() {
     let mut archiver = archiver(settings());
     archiver.append_readings(1, &readings(&[DAY], 0));
     for _ in 0..3 {
-        assert_eq!(shape(&archiver.due(at(None, DAY + DAY_MS))), []);
+        assert_eq!(shape(&archiver.due(9, at(None, DAY + DAY_MS))), []);
     }
-    assert_eq!(shape(&archiver.due(at(1_000_000, DAY))), [], "age counts from the first time that is known");
-    assert_eq!(shape(&archiver.due(at(1_300_000, DAY))), [(Kind::Readings, "date=2024-01-01".to_string(), 1)]);
+    assert_eq!(shape(&archiver.due(9, at(1_000_000, DAY))), [], "age counts from the first time that is known");
+    assert_eq!(shape(&archiver.due(9, at(1_300_000, DAY))), [(Kind::Readings, "date=2024-01-01".to_string(), 1)]);
     archiver.append_readings(2, &readings(&[DAY], 1));
-    assert_eq!(shape(&archiver.finish()), [(Kind::Readings, "date=2024-01-01".to_string(), 1)]);
-    assert_eq!(shape(&archiver.finish()), []);
+    assert_eq!(shape(&archiver.finish(9)), [(Kind::Readings, "date=2024-01-01".to_string(), 1)]);
+    assert_eq!(shape(&archiver.finish(9)), []);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_day_is_cut_when_it_is_over_and_settled() {
     let mut archiver = archiver(settings());
     archiver.append_readings(1, &readings(&[DAY, DAY + DAY_MS, DAY - 1, DAY + DAY_MS - 1], 0));
     let date = |day: &str| format!("date={day}");
-    let over = |archiver: &mut Archiver, watermark| shape(&archiver.due(at(None, watermark)));
+    let over = |archiver: &mut Archiver, watermark| shape(&archiver.due(9, at(None, watermark)));
     assert_eq!(over(&mut archiver, DAY + 59_999), []);
     assert_eq!(over(&mut archiver, DAY + 60_000), [(Kind::Readings, date("2023-12-31"), 1)]);
     assert_eq!(over(&mut archiver, DAY + DAY_MS + 59_999), []);
@@ -100,9 +100,9 @@ fn a_day_is_cut_when_it_is_over_and_settled() {
 fn large_buffers_are_cut() {
     let mut archiver = archiver(ArchiveSettings { max_size: 80, ..settings() });
     archiver.append_readings(1, &readings(&[DAY; 9], 0));
-    assert_eq!(shape(&archiver.due(at(None, DAY))), []);
+    assert_eq!(shape(&archiver.due(9, at(None, DAY))), []);
     archiver.append_readings(2, &readings(&[DAY; 1], 9));
-    assert_eq!(shape(&archiver.due(at(None, DAY))), [(Kind::Readings, "date=2024-01-01".to_string(), 10)]);
+    assert_eq!(shape(&archiver.due(9, at(None, DAY))), [(Kind::Readings, "date=2024-01-01".to_string(), 10)]);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn the_largest_is_cut_while_memory_is_exceeded() {
     archiver.append_readings(1, &readings(&[DAY + DAY_MS; 40], 20));
     archiver.append_readings(1, &readings(&[DAY + 2 * DAY_MS; 10], 60));
     assert!(archiver.memory() > 3_000 && archiver.memory() < 5_000, "{}", archiver.memory());
-    assert_eq!(shape(&archiver.due(at(None, DAY))), [(Kind::Readings, "date=2024-01-02".to_string(), 40)]);
+    assert_eq!(shape(&archiver.due(9, at(None, DAY))), [(Kind::Readings, "date=2024-01-02".to_string(), 40)]);
     assert_eq!(archiver.rows(), 30);
 }
 
@@ -171,13 +171,13 @@ fn run(events: &[Event], memory: usize) -> (Vec<Cut>, usize) {
                 archiver.append_anomalies(tick, &batch);
             }
             Event::Due(moment) => {
-                cuts.extend(archiver.due(*moment));
+                cuts.extend(archiver.due(tick, *moment));
                 assert!(archiver.memory() <= memory);
             }
         }
     }
     let waiting = archiver.rows();
-    let left = archiver.finish();
+    let left = archiver.finish(events.len() as u64);
     assert_eq!(left.iter().map(|cut| cut.rows.len()).sum::<usize>(), waiting);
     assert_eq!(archiver.memory(), 0);
     cuts.extend(left);
@@ -228,7 +228,7 @@ fn cuts(count: usize) -> Vec<Cut> {
     for day in 0..count as i64 {
         archiver.append_readings(1, &readings(&[DAY + day * DAY_MS; 30], day as u64 * 30));
     }
-    archiver.finish()
+    archiver.finish(9)
 }
 
 fn quick() -> UploadSettings {
@@ -356,7 +356,7 @@ fn readings_of_a_batch_are_split_by_day() {
     let mut archiver = archiver(settings());
     let batch = readings(&[DAY - 1, DAY, DAY, DAY - 2, DAY + DAY_MS], 0);
     archiver.append_readings(1, &batch);
-    let cuts = archiver.finish();
+    let cuts = archiver.finish(9);
     let found: Vec<(i64, f64)> = cuts
         .iter()
         .flat_map(|cut| read(&cut.encode().unwrap()))
