@@ -187,7 +187,7 @@ impl<B: Baseline> Detector for MovingAverage<B> {
                 }
                 let index = number * CHUNK + at;
                 let values = &batch.values[index * stride..(index + 1) * stride];
-                let entries = self.meters.get_mut(*slot);
+                let entries = self.meters.looked_up_mut(*slot);
                 for (at, (channel, entry)) in self.channels.iter().zip(entries).enumerate() {
                     if row.present >> channel & 1 == 0 {
                         continue;

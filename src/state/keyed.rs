@@ -134,6 +134,15 @@ impl<V: Pod> Keyed<V> {
         &mut group.values[start..start + self.stride]
     }
 
+    /// The same for a slot that was just looked up, whose group is marked already.
+    #[inline]
+    pub fn looked_up_mut(&mut self, slot: Slot) -> &mut [V] {
+        let start = slot.index as usize * self.stride;
+        let group = &mut self.groups[slot.group as usize];
+        debug_assert!(group.changed, "a look-up marks the group");
+        &mut group.values[start..start + self.stride]
+    }
+
     /// The meter of a slot and the heap that its key belongs to.
     #[inline]
     pub fn key(&self, slot: Slot) -> (&MeterKey, &[u8]) {

@@ -98,6 +98,16 @@ fn append(archiver: &mut Archiver, tick: Tick, input: &Input, place: [usize; 2])
     archiver.append_anomalies(tick, &part);
 }
 
+fn settings() -> ArchiveSettings {
+    let (kinds, settle_ms) = (Kind::ALL.to_vec(), DAY_MS / 2);
+    ArchiveSettings { kinds, max_size: 500, max_age_ms: 300_000, memory: 6_000, settle_ms }
+}
+
+fn archiver(recovered: &Rc<Recovered>) -> Archiver {
+    let objects = ObjectNames { tag: "job".to_string(), worker: 0 };
+    Archiver::new(settings(), Arc::new(names()), objects).with_state(Rc::default(), recovered.clone())
+}
+
 /// What survives a kill.
 #[derive(Default)]
 struct World {
@@ -135,16 +145,10 @@ impl World {
             cuts.filter(|cut| cut.groups[0] < groups[1] && groups[0] < cut.groups[1]).cloned().collect();
         let (store, replayed) = (self.store.clone(), (self.log.len() as Tick).checked_sub(1));
         let recovered = Recovered::new(&committed, replayed, Box::new(move |name| store.exists(name).unwrap()));
-        let settings = ArchiveSettings {
-            kinds: Kind::ALL.to_vec(),
-            max_size: 500,
-            max_age_ms: 300_000,
-            memory: 6_000,
-            settle_ms: DAY_MS / 2,
-        };
         let objects = ObjectNames { tag: format!("job-{}", life.number), worker };
         let on_the_way = Rc::<OnTheWay>::default();
-        let archiver = Archiver::new(settings, Arc::new(names()), objects).with_state(on_the_way.clone(), recovered.into());
+        let archiver =
+            Archiver::new(settings(), Arc::new(names()), objects).with_state(on_the_way.clone(), recovered.into());
         let mut worker = Worker { archiver, on_the_way, groups, uploads: VecDeque::new() };
         if let Some((_, stored)) = snapshot {
             stored.restore_of(&mut worker.archiver, groups[0]..groups[1]);
@@ -279,4 +283,43 @@ proptest! {
         }
         prop_assert_eq!(world.rows(), expected(&inputs));
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rows_that_were_saved_by_group_and_put_together_make_the_same_objects(seed: u64) {
+        let (recovered, mut stored) = (Rc::default(), Incremental::default());
+        let (mut original, mut restored) = (archiver(&recovered), archiver(&recovered));
+        for (tick, input) in (0..).zip(&inputs(seed)) {
+            append(&mut original, tick, input, [0, 1]);
+        }
+        stored.snapshot(&mut original);
+        stored.restore(&mut restored);
+        prop_assert_eq!((restored.rows(), restored.pending()), (original.rows(), 0));
+        let objects = |archiver: &mut Archiver| -> Vec<(String, Vec<u8>)> {
+            archiver.finish(99).iter().map(|cut| (cut.name.clone(), cut.encode().unwrap())).collect()
+        };
+        prop_assert!(objects(&mut restored) == objects(&mut original));
+    }
+}
+
+#[test]
+fn what_came_after_the_replay_is_not_in_the_objects_before_it() {
+    let kind = Kind::Readings.name().to_string();
+    let (day, groups, through, name, rows) = (DAY, [0, GROUPS as u16], 5, "x".to_string(), 1);
+    let cut = ArchiveCut { kind, day, groups, through, name, rows };
+    let recovered = Rc::new(Recovered::new(&[cut], Some(5), Box::new(|_| true)));
+    let (mut before, mut after, mut stored) = (archiver(&recovered), archiver(&recovered), Incremental::default());
+    let mut batch = Batch::new(0, 2, 0);
+    batch.push(b"m", DAY * DAY_MS, 0, None, 0, &[0.0; 2]);
+    for (tick, rows) in [(5, 0), (6, 1), (7, 2)] {
+        before.append_readings(tick, &batch);
+        before.due(tick, Moment { now: None, watermark: i64::MIN });
+        assert_eq!(before.rows(), rows, "after tick {tick}");
+    }
+    stored.snapshot(&mut before);
+    stored.restore(&mut after);
+    assert_eq!(after.rows(), 2);
 }
