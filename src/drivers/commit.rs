@@ -140,7 +140,9 @@ pub fn committer<'scope>(
             }
             let before = manifest.committed().max(resume.live_from());
             drop(manifest);
-            while let Some((tick, held)) = waiting.pop_front_if(|(tick, _)| *tick < before) {
+            while waiting.front().is_some_and(|(tick, _)| *tick < before)
+                && let Some((tick, held)) = waiting.pop_front()
+            {
                 committed.advance(tick + 1);
                 committed_out.activate().session(&held).give_iterator(to_all(peers, &tick).into_iter());
             }

@@ -289,10 +289,6 @@ impl State {
                 known.pop_front().into_iter().flatten().for_each(|taken| planner.learn(&taken));
                 *learned += 1;
             }
-            if resume.ended && self.next >= resume.live_from() {
-                self.exhausted = true;
-                break;
-            }
             let recorded = resume.recorded(self.next);
             // What has been recorded is made again whatever happens: it has been shown.
             if recorded.is_none() && (resume.only_replay || self.plan.stop.is_raised()) {
@@ -307,7 +303,8 @@ impl State {
                 None if watermark.is_ended() => (Vec::new(), self.plan.now),
                 None => (planner.plan(), self.plan.now),
             };
-            // A run that ended between the end of its input and its last tick has that tick to come.
+            // After the end of its input a run has a last tick to come, in which what is left is brought to its end. If that
+            // was committed, but not everything shown, there is another one.
             let lacks_last = watermark.is_ended() && closing == self.next;
             if recorded.is_none() && takes.is_empty() && self.next > 0 && !lacks_last {
                 // What is still under way may have to say that it goes on: only a partition of unknown size does.
@@ -340,13 +337,9 @@ impl State {
             let resume = &self.plan.resume;
             let replayed = resume.recorded(tick).is_some();
             let last = resume.recorded(tick).map_or(ready.watermark.is_ended() && is_newest, |recorded| recorded.last);
-            self.exhausted |= last;
-            let final_one = is_newest
-                && !last
-                && match resume.recorded(tick + 1) {
-                    Some(_) => false,
-                    None => resume.only_replay || (self.plan.stop.is_raised() && !replayed),
-                };
+            self.exhausted |= last && !replayed;
+            let stops = !replayed && !last && self.plan.stop.is_raised();
+            let final_one = is_newest && resume.recorded(tick + 1).is_none() && (resume.only_replay || stops);
             self.exhausted |= final_one;
             let snapshot = self.snapshots.may_freeze(replayed, final_one);
             if snapshot {
@@ -462,7 +455,6 @@ mod tests {
             standing: (saved > 0).then_some(standing),
             commits: commits[saved..committed].to_vec(),
             only_replay,
-            ended: committed > 0 && commits[committed - 1].last,
         }
     }
 
@@ -474,8 +466,14 @@ mod tests {
         for committed in 0..=commits.len() {
             for saved in 0..=committed {
                 let resume = Arc::new(left(&commits, saved, committed, false));
-                let again = run(&mut begun_with(Plan { resume, ..plan() }, sizes), 10, 1);
-                assert_eq!(again, (cuts[saved..].to_vec(), commits[saved..].to_vec()), "{saved} {committed}");
+                let (mut again_cuts, mut again) = run(&mut begun_with(Plan { resume, ..plan() }, sizes), 10, 1);
+                if committed == commits.len() {
+                    // Nothing says that everything has been shown: there is another last tick.
+                    let last = again.pop().unwrap();
+                    assert!(last.last && last.takes.is_empty() && last.watermark == END_OF_TIME);
+                    again_cuts.pop();
+                }
+                assert_eq!((again_cuts, again), (cuts[saved..].to_vec(), commits[saved..].to_vec()), "{saved} {committed}");
             }
         }
     }

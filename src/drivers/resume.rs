@@ -15,8 +15,6 @@ pub struct Resume {
     pub commits: Vec<Commit>,
     /// End after the recorded ticks, with a snapshot.
     pub only_replay: bool,
-    /// The last committed tick was the last of the run: there is nothing more to read.
-    pub ended: bool,
 }
 
 impl Resume {

@@ -160,6 +160,9 @@ impl<'scope> Flow<'scope> {
         let resume = &self.job.plan.resume;
         let committed = resume.commits.iter().flat_map(|commit| commit.cuts.iter().cloned()).collect();
         let replayed = resume.live_from().checked_sub(1);
-        Start { committed, replayed, keeps_state: self.job.kept.is_some(), ..Start::default() }
+        let keeps_state = self.job.kept.is_some();
+        // As the tag of a run with a state folder begins.
+        let job = keeps_state.then(|| format!("{:013}-", self.job.plan.now));
+        Start { committed, replayed, job, keeps_state, ..Start::default() }
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn run(
         }
     };
     let resume = begun.resume(job.only_replay)?;
-    let (only_replay, ended, stop) = (job.only_replay, resume.ended, job.stop.clone());
+    let stop = job.stop.clone();
     let threads = begun.start(&job.cluster)?;
     let now = record.now;
     let opened = open::open(&job, listing, now, &resume, Some(record.block))?;
@@ -58,7 +58,7 @@ pub(super) fn run(
     let stored = Stored { threads, state: state.clone(), incarnation: begun.incarnation, manifest };
     work(Work { job, now, opened, connected, resume, totals: totals.clone(), stored: Some(stored) })?;
     if let Some(writer) = writer {
-        writer.finish(ended && !only_replay)?;
+        writer.finish()?;
     }
     if stop.is_raised() {
         eprintln!("meterflow: stopped; started again with the same state folder it goes on");

@@ -64,10 +64,10 @@ pub(in crate::runtime) struct Writer(JoinHandle<(TickLog, bool)>);
 
 impl Writer {
     /// Waits until everything that was handed over has been written. Everything has been shown; if the last tick of the run
-    /// was among what was handed over (or before: `ended`), the run is complete.
-    pub(in crate::runtime) fn finish(self, ended: bool) -> Result<(), Error> {
-        let (mut log, ends_here) = self.0.join().map_err(|_| Error::internal("the log thread has panicked"))?;
-        if ended || ends_here { log.complete() } else { Ok(()) }
+    /// was among it, the run is complete.
+    pub(in crate::runtime) fn finish(self) -> Result<(), Error> {
+        let (mut log, ended) = self.0.join().map_err(|_| Error::internal("the log thread has panicked"))?;
+        if ended { log.complete() } else { Ok(()) }
     }
 }
 

@@ -174,8 +174,7 @@ impl Begun {
             first = snapshot.manifest.tick + 1;
             standing = Some(stood);
         }
-        let ended = recovered.commits.last().is_some_and(|commit| commit.last);
-        Ok(Resume { first, standing, commits: recovered.commits.clone(), only_replay, ended })
+        Ok(Resume { first, standing, commits: recovered.commits.clone(), only_replay })
     }
 
     /// Starts the threads of this process.
