@@ -7,6 +7,7 @@
 //! The modules stand in layers; a module uses only what stands above it in this list.
 
 pub mod error;
+pub mod fault;
 pub mod model;
 pub mod settings;
 pub mod time;

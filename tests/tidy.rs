@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// Every top module of the library with its level. A module uses what stands on a lower level, and itself.
 const LEVELS: &[(&str, u8)] = &[
     ("error", 0),
+    ("fault", 0),
     ("model", 0),
     ("settings", 0),
     ("telemetry", 0),
@@ -45,8 +46,9 @@ const SIDEWAYS: &[(&str, &str)] = &[
 const IMPURE: &[&str] =
     &["timely", "differential_dataflow", "std::fs", "std::net", "std::process", "std::thread", "std::time"];
 
-/// What is pure but for one thing: the only reader of the clock, and the end of a process that must not go on.
-const IMPURE_BY_DESIGN: &[(&str, &str)] = &[("error", "std::process"), ("time", "std::time")];
+/// What is pure but for one thing: the only reader of the clock, the end of a process that must not go on, and the list of
+/// places where one was killed on purpose.
+const IMPURE_BY_DESIGN: &[(&str, &str)] = &[("error", "std::process"), ("fault", "std::fs"), ("time", "std::time")];
 
 /// The modules whose code names capabilities and frontiers: drivers hold them, flow and runtime have them in types.
 const TOUCH_CAPABILITIES: &[&str] = &["drivers", "flow", "runtime"];

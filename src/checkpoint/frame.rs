@@ -1,221 +1,258 @@
-//! Records of a file: kind, version, length and checksum in front of a payload.
+//! Records in files: a header that says what follows, and both under checksums.
 //!
-//! `F5 | kind: u8 | version: u16 | length: u32 | crc32: u32 | payload`, numbers little-endian. The checksum covers
-//! everything but the first byte and itself.
+//! ```text
+//! byte  0  "MFsr"
+//!       4  kind
+//!       5  version of the payload's layout
+//!       6  0, 0
+//!       8  length of the payload, u32
+//!      12  CRC-32 of the payload
+//!      16  bytes of the file that were durable when this record was written, u64
+//!      24  0, 0, 0, 0
+//!      28  CRC-32 of the header up to here
+//!      32  payload
+//! ```
+//! Numbers are little-endian. A bad record at the end of a file is most often one that a crash has torn: it was never
+//! durable. It is damage when a later record says that it had been durable.
 
-use std::fmt;
+use crate::checkpoint::problem::{damaged, too_new, trouble};
+use crate::checkpoint::volume::Volume;
+use crate::error::Error;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io;
 
-/// First byte of every record.
-const MARK: u8 = 0xf5;
-/// Bytes in front of a payload.
-pub const HEAD: usize = 12;
-
-/// What a record is. The numbers are stored.
+/// What a record is. Numbers are stored: none is ever given another meaning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Kind {
-    /// Who wrote a log file, and what its job is.
-    LogHead = 1,
-    /// A tick is committed.
+    /// The first of a file of the tick log.
+    LogBegin = 1,
+    /// A committed tick.
     Commit = 2,
-    /// A bounded run is complete: everything has been shown.
+    /// A bounded run is complete.
     Complete = 3,
-    /// Who wrote a spool.
-    SpoolHead = 4,
-    /// Lines of a tick for a file.
-    Lines = 5,
-    /// State of a step.
-    State = 6,
-    /// What a snapshot is.
+    /// The first of a file of the spool.
+    SpoolBegin = 4,
+    /// Lines of a tick.
+    Chunk = 5,
+    /// The first of a segment.
+    SegmentBegin = 6,
+    /// The head of a manifest.
     Manifest = 7,
-    /// Where the state of a snapshot stands.
+    /// Where saved state stands.
     Table = 8,
 }
 
 impl Kind {
     const ALL: [Kind; 8] = [
-        Kind::LogHead,
+        Kind::LogBegin,
         Kind::Commit,
         Kind::Complete,
-        Kind::SpoolHead,
-        Kind::Lines,
-        Kind::State,
+        Kind::SpoolBegin,
+        Kind::Chunk,
+        Kind::SegmentBegin,
         Kind::Manifest,
         Kind::Table,
     ];
-
-    /// The version that this program writes, and the newest that it reads.
-    pub fn version(self) -> u16 {
-        1
-    }
 }
 
-/// Appends a record whose payload consists of `parts`.
-pub fn put(kind: Kind, parts: &[&[u8]], out: &mut Vec<u8>) {
+/// Version of the layouts of all payloads.
+pub const VERSION: u8 = 1;
+/// Bytes of a header.
+pub const HEADER: usize = 32;
+const MAGIC: &[u8; 4] = b"MFsr";
+
+/// Appends a record whose payload is `parts`, one behind the other. `durable`: how much of the file is known to be durable.
+///
+/// # Panics
+/// When the payload has 4 GiB or more.
+pub fn push(kind: Kind, durable: u64, parts: &[&[u8]], out: &mut Vec<u8>) {
     let length: usize = parts.iter().map(|part| part.len()).sum();
-    let length = u32::try_from(length).expect("a record has less than 4 GiB");
-    let mut head = [0; HEAD];
-    head[0] = MARK;
-    head[1] = kind as u8;
-    head[2..4].copy_from_slice(&kind.version().to_le_bytes());
-    head[4..8].copy_from_slice(&length.to_le_bytes());
-    let crc = checksum(&head, parts);
-    head[8..12].copy_from_slice(&crc.to_le_bytes());
-    out.reserve(HEAD + length as usize);
-    out.extend_from_slice(&head);
+    let length = u32::try_from(length).expect("a record is shorter than 4 GiB");
+    let mut crc = crc32fast::Hasher::new();
+    parts.iter().for_each(|part| crc.update(part));
+    let mut header = [0; HEADER];
+    header[..4].copy_from_slice(MAGIC);
+    header[4] = kind as u8;
+    header[5] = VERSION;
+    header[8..12].copy_from_slice(&length.to_le_bytes());
+    header[12..16].copy_from_slice(&crc.finalize().to_le_bytes());
+    header[16..24].copy_from_slice(&durable.to_le_bytes());
+    let crc = crc32fast::hash(&header[..28]);
+    header[28..].copy_from_slice(&crc.to_le_bytes());
+    out.reserve(HEADER + length as usize);
+    out.extend_from_slice(&header);
     parts.iter().for_each(|part| out.extend_from_slice(part));
 }
 
-fn checksum(head: &[u8], parts: &[&[u8]]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&head[1..8]);
-    parts.iter().for_each(|part| hasher.update(part));
-    hasher.finalize()
+/// Appends a record whose payload is JSON.
+pub fn push_json<T: Serialize>(kind: Kind, durable: u64, payload: &T, out: &mut Vec<u8>) -> Result<(), Error> {
+    let json = serde_json::to_vec(payload).map_err(|error| Error::internal(format!("{kind:?} as JSON: {error}")))?;
+    push(kind, durable, &[&json], out);
+    Ok(())
+}
+
+/// A header that is as it was written.
+#[derive(Clone, Copy)]
+struct Header {
+    kind: u8,
+    version: u8,
+    length: u32,
+    crc: u32,
+    durable: u64,
+}
+
+impl Header {
+    fn parse(bytes: &[u8]) -> Option<Header> {
+        let bytes: &[u8; HEADER] = bytes.get(..HEADER)?.try_into().ok()?;
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        if &bytes[..4] != MAGIC || crc32fast::hash(&bytes[..28]) != word(28) {
+            return None;
+        }
+        let durable = u64::from(word(16)) | u64::from(word(20)) << 32;
+        Some(Header { kind: bytes[4], version: bytes[5], length: word(8), crc: word(12), durable })
+    }
+
+    fn end(&self) -> usize {
+        HEADER + self.length as usize
+    }
 }
 
 /// A record.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Frame<'a> {
+#[derive(Clone, PartialEq, Debug)]
+pub struct Frame {
     /// What it is.
     pub kind: Kind,
-    /// What it holds.
-    pub payload: &'a [u8],
-    /// Where it begins in the bytes that are read.
-    pub at: usize,
-    /// Where the next one begins.
-    pub end: usize,
+    /// Offset of its header.
+    pub at: u64,
+    /// Its payload.
+    pub payload: Vec<u8>,
 }
 
-/// Why there is no record where one should be.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Fault {
-    /// The bytes end within a record, or what is there is none, and no record follows.
-    Torn,
-    /// What is there is no record, but one follows: something has been changed.
-    Flipped,
-    /// A record of a later program.
-    Newer(u8, u16),
-}
+impl Frame {
+    /// Reads a payload that is JSON.
+    pub fn json<T: DeserializeOwned>(&self, place: &str) -> Result<T, Error> {
+        serde_json::from_slice(&self.payload).map_err(|error| damaged(place, self.at, format!("{:?}: {error}", self.kind)))
+    }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Fault::Torn => write!(out, "the record there is incomplete"),
-            Fault::Flipped => write!(out, "the record there is damaged, and valid ones follow"),
-            Fault::Newer(kind, version) => {
-                write!(out, "a later version of meterflow has written it (record kind {kind}, version {version})")
-            }
-        }
+    /// Offset behind it.
+    pub fn end(&self) -> u64 {
+        self.at + (HEADER + self.payload.len()) as u64
     }
 }
 
-/// The records in some bytes.
-pub struct Frames<'a> {
-    bytes: &'a [u8],
-    at: usize,
+/// What stands at a place in a file.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Next {
+    /// A record.
+    Frame(Frame),
+    /// Nothing: the end of the file.
+    End,
+    /// Something that is no record, or not all of one.
+    Bad(String),
 }
+
+/// Reads the records of a file one after the other, up to the end that it had, or to a given one.
+pub struct Frames<'a> {
+    volume: &'a dyn Volume,
+    name: String,
+    at: u64,
+    end: u64,
+    buffer: Vec<u8>,
+    from: usize,
+    bytes_read: u64,
+}
+
+/// Bytes that are read at a time.
+const STEP: u64 = 1 << 20;
 
 impl<'a> Frames<'a> {
-    /// Reads records from the front of `bytes`.
-    pub fn new(bytes: &'a [u8]) -> Frames<'a> {
-        Frames { bytes, at: 0 }
+    /// Reads `name` from the offset `from` on, to `end` if it is given.
+    pub fn open(volume: &'a dyn Volume, name: &str, from: u64, end: Option<u64>) -> Result<Frames<'a>, Error> {
+        let length = volume.length(name).map_err(|error| trouble("read", volume.place(name), &error))?;
+        let end = end.map_or(length, |end| end.min(length));
+        let name = name.to_owned();
+        Ok(Frames { volume, name, at: from, end, buffer: Vec::new(), from: 0, bytes_read: 0 })
     }
 
-    /// How far has been read.
-    pub fn at(&self) -> usize {
+    /// Offset of the next record.
+    pub fn at(&self) -> u64 {
         self.at
     }
 
-    /// The next record; none at the end.
-    pub fn next(&mut self) -> Result<Option<Frame<'a>>, Fault> {
-        if self.at == self.bytes.len() {
-            return Ok(None);
+    /// Bytes read so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    /// How messages name the file.
+    pub fn place(&self) -> String {
+        self.volume.place(&self.name)
+    }
+
+    /// The next record. After [`Next::Bad`] and [`Next::End`] it stays where it is.
+    pub fn read(&mut self) -> Result<Next, Error> {
+        self.fill(HEADER)?;
+        if self.rest().is_empty() {
+            return Ok(Next::End);
         }
-        match frame(self.bytes, self.at) {
-            Ok(frame) => {
-                self.at = frame.end;
-                Ok(Some(frame))
-            }
-            Err(Some(newer)) => Err(newer),
-            Err(None) if self.is_followed() => Err(Fault::Flipped),
-            Err(None) => Err(Fault::Torn),
+        let Some(header) = Header::parse(self.rest()) else {
+            let found = if self.rest().len() < HEADER { "the file ends in a header" } else { "no header of a record" };
+            return Ok(Next::Bad(found.to_owned()));
+        };
+        let kind = Kind::ALL.into_iter().find(|kind| *kind as u8 == header.kind);
+        let Some(kind) = kind.filter(|_| header.version == VERSION) else {
+            let kind = kind.map_or(format!("a record of kind {}", header.kind), |kind| format!("{kind:?}"));
+            return Err(too_new(self.place(), self.at, &kind, header.version));
+        };
+        self.fill(header.end())?;
+        let Some(payload) = self.rest().get(HEADER..header.end()) else {
+            return Ok(Next::Bad(format!("the file ends in a record of {} bytes", header.end())));
+        };
+        if crc32fast::hash(payload) != header.crc {
+            return Ok(Next::Bad("the checksum of a record is wrong".to_owned()));
         }
+        let frame = Frame { kind, at: self.at, payload: payload.to_vec() };
+        self.from += header.end();
+        self.at += header.end() as u64;
+        Ok(Next::Frame(frame))
     }
 
-    /// Whether a valid record begins anywhere behind this place.
-    fn is_followed(&self) -> bool {
-        memchr::memchr_iter(MARK, &self.bytes[self.at + 1..])
-            .any(|found| !matches!(frame(self.bytes, self.at + 1 + found), Err(None)))
-    }
-}
-
-/// The record that begins at `at`; with its checksum right, but unknown, it is of a later version.
-fn frame(bytes: &[u8], at: usize) -> Result<Frame<'_>, Option<Fault>> {
-    let rest = &bytes[at..];
-    let head = rest.get(..HEAD).filter(|head| head[0] == MARK).ok_or(None)?;
-    let number = |from: usize| u32::from_le_bytes([head[from], head[from + 1], head[from + 2], head[from + 3]]);
-    let payload = rest[HEAD..].get(..number(4) as usize).ok_or(None)?;
-    if checksum(head, &[payload]) != number(8) {
-        return Err(None);
-    }
-    let version = u16::from_le_bytes([head[2], head[3]]);
-    let kind = Kind::ALL.into_iter().find(|kind| *kind as u8 == head[1] && version <= kind.version());
-    let kind = kind.ok_or(Some(Fault::Newer(head[1], version)))?;
-    Ok(Frame { kind, payload, at, end: at + HEAD + payload.len() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn three() -> Vec<u8> {
-        let mut bytes = Vec::new();
-        put(Kind::LogHead, &[b"{}"], &mut bytes);
-        put(Kind::Commit, &[b"one", b"two"], &mut bytes);
-        put(Kind::Complete, &[], &mut bytes);
-        bytes
+    /// Whether a later record says that what stands here had been durable.
+    pub fn was_durable(&mut self) -> Result<bool, Error> {
+        let rest = (self.end - self.at) as usize;
+        self.fill(rest)?;
+        let (at, rest) = (self.at, self.rest());
+        let found = memchr::memmem::find_iter(rest, MAGIC).any(|from| {
+            let Some(header) = Header::parse(&rest[from..]) else { return false };
+            let payload = rest[from..].get(HEADER..header.end());
+            header.durable > at && payload.is_some_and(|payload| crc32fast::hash(payload) == header.crc)
+        });
+        Ok(found)
     }
 
-    fn read(bytes: &[u8]) -> (Vec<(Kind, Vec<u8>)>, Option<Fault>) {
-        let (mut frames, mut all) = (Frames::new(bytes), Vec::new());
-        loop {
-            match frames.next() {
-                Ok(Some(frame)) => all.push((frame.kind, frame.payload.to_vec())),
-                Ok(None) => return (all, None),
-                Err(fault) => return (all, Some(fault)),
-            }
+    fn rest(&self) -> &[u8] {
+        &self.buffer[self.from..]
+    }
+
+    /// Has at least `length` bytes at hand, if the file has.
+    fn fill(&mut self, length: usize) -> Result<(), Error> {
+        let have = self.buffer.len() - self.from;
+        let left = self.end.saturating_sub(self.at + have as u64);
+        if have >= length || left == 0 {
+            return Ok(());
         }
+        self.buffer.drain(..self.from);
+        self.from = 0;
+        let wanted = ((length - have) as u64).max(STEP).min(left);
+        let more = self.volume.read(&self.name, self.at + have as u64, wanted).map_err(|error| self.trouble(&error))?;
+        self.bytes_read += more.len() as u64;
+        self.buffer.extend_from_slice(&more);
+        Ok(())
     }
 
-    #[test]
-    fn what_is_put_is_read() {
-        let wanted = [(Kind::LogHead, b"{}".to_vec()), (Kind::Commit, b"onetwo".to_vec()), (Kind::Complete, vec![])];
-        assert_eq!(read(&three()), (wanted.to_vec(), None));
-    }
-
-    #[test]
-    fn a_later_version_is_said() {
-        let mut bytes = three();
-        bytes[2] = 2;
-        let crc = checksum(&bytes[..HEAD], &[b"{}"]);
-        bytes[8..12].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(read(&bytes).1, Some(Fault::Newer(1, 2)));
-    }
-
-    proptest! {
-        #[test]
-        fn a_cut_is_torn_and_a_flip_is_noticed(cut in 0usize..49, flip in 0usize..49, bit in 0u8..8) {
-            let whole = three();
-            prop_assert_eq!(whole.len(), 3 * HEAD + 8);
-            let (cut, flip) = (cut % whole.len(), flip % whole.len());
-            let starts = [0, HEAD + 2, 2 * HEAD + 8];
-            let expected = (!starts.contains(&cut)).then_some(Fault::Torn);
-            prop_assert_eq!(read(&whole[..cut]).1, expected);
-            let mut flipped = whole.clone();
-            flipped[flip] ^= 1 << bit;
-            let last = flip >= 2 * HEAD + 8;
-            prop_assert_eq!(read(&flipped).1, Some(if last { Fault::Torn } else { Fault::Flipped }));
-        }
+    fn trouble(&self, error: &io::Error) -> Error {
+        trouble("read", self.place(), error)
     }
 }

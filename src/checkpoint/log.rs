@@ -1,164 +1,245 @@
-//! The tick log: one commit record after the other, in files that only one incarnation of the job writes.
+//! The tick log: a tick is committed when its record is durable here.
 //!
-//! Incarnation N creates its first file exclusively, and its first record says where the log before it ends: what an older
-//! incarnation that does not know yet may still append is void. A new file of the same incarnation begins with each snapshot, so
-//! that recovery reads only what came after it.
+//! An incarnation writes files of its own, `log-<incarnation>-<sequence>`; a new one begins with each snapshot. The first
+//! record of each names the file before it and how much of that counts. So the files form a chain that ends in the newest,
+//! and what a replaced incarnation appends to its own file afterwards is in no chain.
 
-use crate::checkpoint::fault;
+use crate::checkpoint::chain::{self, Head};
 use crate::checkpoint::frame::{self, Kind};
+use crate::checkpoint::names::Name;
+use crate::checkpoint::problem::{replaced, trouble};
 use crate::checkpoint::recover::Recovered;
-use crate::checkpoint::unusable;
 use crate::checkpoint::volume::{Appender, Volume};
 use crate::error::Error;
+use crate::fault;
 use crate::model::commit::{Commit, JobRecord};
+use crate::model::control::Tick;
 use serde::{Deserialize, Serialize};
-use std::io;
 use std::sync::Arc;
 
-/// A place in the log.
+/// A place in the tick log.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Position {
-    /// The incarnation that wrote the file.
+    /// Incarnation that wrote the file.
     pub incarnation: u64,
-    /// Number of the file among those of its incarnation.
+    /// Number of the file.
     pub sequence: u32,
-    /// Offset in it.
+    /// Bytes into it.
     pub offset: u64,
 }
 
-/// The first record of a log file.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Head {
-    /// The incarnation that writes the file.
+/// How much of a file of the log counts.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Incarnation that wrote it.
     pub incarnation: u64,
-    /// Number of the file among those of its incarnation.
+    /// Number of the file.
     pub sequence: u32,
-    /// Where the log of earlier incarnations ends; nothing for the first.
-    pub previous: Option<Position>,
-    /// The program that writes it.
-    pub build: String,
-    /// The job.
+    /// Bytes of it that count; what stands beyond is void.
+    pub length: u64,
+}
+
+impl Accepted {
+    /// The file.
+    pub fn name(&self) -> String {
+        Name::Log { incarnation: self.incarnation, sequence: self.sequence }.text()
+    }
+}
+
+/// The first record of a file of the log.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct LogBegin {
+    /// Incarnation that writes it.
+    pub incarnation: u64,
+    /// Number of the file among those of the incarnation.
+    pub sequence: u32,
+    /// What came before it; none at the beginning of the job.
+    pub previous: Option<Accepted>,
+    /// The snapshot that this incarnation goes on from: after which tick, and of which incarnation.
+    pub snapshot: Option<(Tick, u64)>,
+    /// The job as this incarnation runs it.
     pub job: JobRecord,
 }
 
-/// The program, as it stands in what it writes.
-pub const BUILD: &str = concat!("meterflow ", env!("CARGO_PKG_VERSION"));
-
-/// The name of a log file.
-pub fn name(incarnation: u64, sequence: u32) -> String {
-    format!("log-{incarnation:08}-{sequence:06}")
-}
-
-/// The incarnation and number of a log file, from its name.
-pub fn parse(name: &str) -> Option<(u64, u32)> {
-    let (incarnation, sequence) = name.strip_prefix("log-")?.split_once('-')?;
-    Some((incarnation.parse().ok()?, sequence.parse().ok()?))
-}
-
-/// The log, open for appending.
+/// The log of an incarnation, open for appending. Ends with the first error: every later call fails as well.
 pub struct TickLog {
     volume: Arc<dyn Volume>,
-    head: Head,
+    begin: LogBegin,
     file: Box<dyn Appender>,
-    offset: u64,
-    buffer: Vec<u8>,
+    /// End of the file, all of it durable.
+    end: u64,
+    failed: Option<Error>,
+    /// Tests only: does not look for newer incarnations.
+    #[cfg(test)]
+    pub(super) unfenced: bool,
 }
 
 impl TickLog {
-    /// Begins the log of a new incarnation, behind what was recovered. Fails when that incarnation, or a later one, has begun.
+    /// Begins the log of `incarnation`, which nobody else can do from now on. `after` is what [`recover`](super::recover())
+    /// found; none in a new state folder.
+    ///
+    /// Fails when there is an incarnation as new as this, when something was committed since `after` was read, and when
+    /// `job` is another one than that in the folder.
     pub fn begin(
         volume: Arc<dyn Volume>,
         incarnation: u64,
         job: &JobRecord,
         after: Option<&Recovered>,
     ) -> Result<TickLog, Error> {
-        let names = volume.list().map_err(|error| unusable(&*volume, "", &error))?;
-        if let Some(newer) = names.iter().filter_map(|name| parse(name)).map(|(newer, _)| newer).find(|n| *n >= incarnation)
+        if let Some(after) = after
+            && after.job.uid != job.uid
         {
-            let message = format!("incarnation {newer} of the job has begun; this one was to be {incarnation}");
-            return Err(Error::cluster(volume.describe(), message).with_hint("another run goes on with this state folder"));
+            let message = format!("holds job {}, this is job {}", after.job.uid, job.uid);
+            return Err(Error::refused(volume.place(""), message).with_hint("each job needs a state folder of its own"));
         }
-        let previous = after.map(|recovered| recovered.end);
-        let head = Head { incarnation, sequence: 0, previous, build: BUILD.to_owned(), job: job.clone() };
         fault::point("log.begin.before");
-        let (file, offset) = create(&*volume, &head)?;
-        fault::point("log.begin.after");
-        Ok(TickLog { volume, head, file, offset, buffer: Vec::new() })
-    }
-
-    /// Appends records and makes them durable: when this returns, their ticks are committed. After an error nobody knows
-    /// which are, and the process must end.
-    pub fn append(&mut self, commits: &[Commit]) -> Result<(), Error> {
-        self.buffer.clear();
-        for commit in commits {
-            let payload = serde_json::to_vec(commit).map_err(Error::internal)?;
-            frame::put(Kind::Commit, &[&payload], &mut self.buffer);
+        refuse_if_replaced(&*volume, incarnation, incarnation)?;
+        let previous = after.and_then(|after| after.accepted.clone());
+        let snapshot = after.and_then(|after| after.snapshot.as_ref());
+        let snapshot = snapshot.map(|snapshot| (snapshot.manifest.tick, snapshot.manifest.incarnation));
+        let begin = LogBegin { incarnation, sequence: 0, previous, snapshot, job: job.clone() };
+        let file = create(&*volume, &begin)?;
+        fault::point("log.begin.created");
+        // Whoever appended to the log before this may have done so until a moment ago: now it would see this file.
+        let found = chain::find_head(&*volume, Some(incarnation))?;
+        if !is_still(&*volume, found.as_ref(), begin.previous.as_ref())? {
+            let message = "the log has grown while this incarnation was starting";
+            return Err(Error::cluster(volume.place(""), message).with_hint("start again; is an older run still going on?"));
         }
-        self.write("log.append.before")
+        let log = TickLog::write_begin(volume, begin, file)?;
+        fault::point("log.begin.after");
+        Ok(log)
     }
 
-    /// Notes that the run is complete: everything has been shown, and nothing will follow.
+    fn write_begin(volume: Arc<dyn Volume>, begin: LogBegin, mut file: Box<dyn Appender>) -> Result<TickLog, Error> {
+        let mut bytes = Vec::new();
+        frame::push_json(Kind::LogBegin, 0, &begin, &mut bytes)?;
+        let name = name_of(&begin);
+        file.append(&bytes)
+            .and_then(|()| file.sync())
+            .map_err(|error| trouble("begin the tick log", volume.place(&name), &error))?;
+        refuse_if_replaced(&*volume, begin.incarnation, begin.incarnation + 1)?;
+        Ok(TickLog {
+            volume,
+            begin,
+            file,
+            end: bytes.len() as u64,
+            failed: None,
+            #[cfg(test)]
+            unfenced: false,
+        })
+    }
+
+    /// The incarnation.
+    pub fn incarnation(&self) -> u64 {
+        self.begin.incarnation
+    }
+
+    /// Appends the records of ticks and makes them durable: on return they are committed, and may be shown. An error is
+    /// final: the process must end, and whether they are committed shows when the log is read again.
+    pub fn append(&mut self, commits: &[Commit]) -> Result<(), Error> {
+        if commits.is_empty() {
+            return self.check();
+        }
+        let mut bytes = Vec::new();
+        for commit in commits {
+            frame::push_json(Kind::Commit, self.end, commit, &mut bytes)?;
+        }
+        self.write(&bytes)
+    }
+
+    /// Records that the run is complete: everything is shown, nothing will follow.
     pub fn complete(&mut self) -> Result<(), Error> {
-        self.buffer.clear();
-        frame::put(Kind::Complete, &[], &mut self.buffer);
-        self.write("log.complete.before")?;
+        fault::point("log.complete.before");
+        let mut bytes = Vec::new();
+        frame::push(Kind::Complete, self.end, &[b"{}"], &mut bytes);
+        self.write(&bytes)?;
         fault::point("log.complete.after");
         Ok(())
     }
 
-    fn write(&mut self, point: &str) -> Result<(), Error> {
-        fault::point(point);
-        let done = (|| {
-            if fault::is_next("log.append.torn") {
-                self.file.append(&self.buffer[..self.buffer.len() / 2])?;
-            }
-            fault::point("log.append.torn");
-            self.file.append(&self.buffer)?;
-            fault::point("log.sync.before");
-            self.file.sync()
-        })();
-        done.map_err(|error| self.unusable(&error))?;
-        fault::point("log.sync.after");
-        self.offset += self.buffer.len() as u64;
-        Ok(())
-    }
-
-    /// Where the next record will stand.
+    /// The place behind the last record.
     pub fn position(&self) -> Position {
-        let Head { incarnation, sequence, .. } = self.head;
-        Position { incarnation, sequence, offset: self.offset }
+        Position { incarnation: self.begin.incarnation, sequence: self.begin.sequence, offset: self.end }
     }
 
     /// Goes on in a new file.
     pub fn rotate(&mut self) -> Result<(), Error> {
+        self.check()?;
         fault::point("log.rotate.before");
-        self.head.sequence += 1;
-        (self.file, self.offset) = create(&*self.volume, &self.head)?;
+        let Position { incarnation, sequence, offset } = self.position();
+        let previous = Some(Accepted { incarnation, sequence, length: offset });
+        let begin = LogBegin { sequence: sequence + 1, previous, ..self.begin.clone() };
+        let result = create(&*self.volume, &begin).and_then(|file| TickLog::write_begin(self.volume.clone(), begin, file));
+        match result {
+            Ok(next) => {
+                #[cfg(test)]
+                let next = TickLog { unfenced: self.unfenced, ..next };
+                *self = next;
+            }
+            Err(error) => return Err(self.failed.insert(error).clone()),
+        }
         fault::point("log.rotate.after");
         Ok(())
     }
 
-    fn unusable(&self, error: &io::Error) -> Error {
-        unusable(&*self.volume, &name(self.head.incarnation, self.head.sequence), error)
+    fn check(&self) -> Result<(), Error> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.check()?;
+        let result = self.write_durably(bytes);
+        if let Err(error) = &result {
+            self.failed = Some(error.clone());
+        }
+        result
+    }
+
+    fn write_durably(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        fault::point("log.append.before");
+        let name = name_of(&self.begin);
+        let problem = |error| trouble("write the tick log", self.volume.place(&name), &error);
+        self.file.append(bytes).map_err(problem)?;
+        fault::point("log.sync.before");
+        self.file.sync().map_err(problem)?;
+        fault::point("log.sync.after");
+        self.end += bytes.len() as u64;
+        #[cfg(test)]
+        if self.unfenced {
+            return Ok(());
+        }
+        // After the sync: an incarnation that begins later than this look reads what was appended.
+        refuse_if_replaced(&*self.volume, self.begin.incarnation, self.begin.incarnation + 1)
     }
 }
 
-fn create(volume: &dyn Volume, head: &Head) -> Result<(Box<dyn Appender>, u64), Error> {
-    let name = name(head.incarnation, head.sequence);
-    let mut bytes = Vec::new();
-    let payload = serde_json::to_vec(head).map_err(Error::internal)?;
-    frame::put(Kind::LogHead, &[&payload], &mut bytes);
-    let created = volume.create(&name).and_then(|mut file| {
-        file.append(&bytes)?;
-        file.sync()?;
-        Ok(file)
+fn name_of(begin: &LogBegin) -> String {
+    Name::Log { incarnation: begin.incarnation, sequence: begin.sequence }.text()
+}
+
+fn create(volume: &dyn Volume, begin: &LogBegin) -> Result<Box<dyn Appender>, Error> {
+    let name = name_of(begin);
+    volume.create(&name).map_err(|error| trouble("begin the tick log", volume.place(&name), &error))
+}
+
+/// Fails when there is a log of `from` or of a newer incarnation.
+pub(super) fn refuse_if_replaced(volume: &dyn Volume, incarnation: u64, from: u64) -> Result<(), Error> {
+    let names = volume.list().map_err(|error| trouble("list the state folder", volume.place(""), &error))?;
+    let newer = names.iter().filter_map(|name| match Name::parse(name) {
+        Some(Name::Log { incarnation, .. }) => Some(incarnation).filter(|incarnation| *incarnation >= from),
+        _ => None,
     });
-    match created {
-        Ok(file) => Ok((file, bytes.len() as u64)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let message = format!("incarnation {} of the job has begun elsewhere", head.incarnation);
-            Err(Error::cluster(volume.describe(), message).with_hint("another run goes on with this state folder"))
+    newer.max().map_or(Ok(()), |newer| Err(replaced(volume.place(""), incarnation, newer)))
+}
+
+/// Whether the log still ends where it was said to end.
+fn is_still(volume: &dyn Volume, found: Option<&Head>, accepted: Option<&Accepted>) -> Result<bool, Error> {
+    match (found, accepted) {
+        (None, None) => Ok(true),
+        (Some(head), Some(accepted)) if head.name == accepted.name() => {
+            Ok(!chain::has_record_at(volume, &head.name, accepted.length)?)
         }
-        Err(error) => Err(unusable(volume, &name, &error)),
+        _ => Ok(false),
     }
 }

@@ -1,58 +1,47 @@
-//! The state folder: tick log, spool, snapshots, and how a job recovers from them.
+//! The state folder: what a job has committed, what is to be shown of it, and the state to go on from.
 //!
-//! ```text
-//! log-INCARNATION-SEQUENCE              commit records, appended and synced; see [`log`]
-//! spool-INCARNATION-PROCESS-SEQUENCE    lines of ticks, durable before their commit record; see [`spool`]
-//! segment-TICK-INCARNATION-PROCESS      state of steps by key group; see [`snapshot`]
-//! snapshot-TICK-INCARNATION             what a snapshot consists of; written when all its segments are durable
-//! ```
+//! * The *tick log* ([`log`]) holds a record of every tick; a tick is committed when its record is durable.
+//! * The *spool* ([`spool`]) holds the lines of ticks, durable before their tick is committed, so that a file can be completed
+//!   after a crash.
+//! * A *snapshot* ([`manifest`], [`segment`]) is the state of all steps after one tick, and names the place in the log behind it.
+//! * [`recover`] reads what is there; [`keeper`] holds the order in which all this is written.
 //!
-//! The order that makes it exactly once: lines are durable in the spool, then the commit record is durable in the log, then
-//! lines are shown. A snapshot counts when its segments are durable, its tick is committed, and the files that lines went to
-//! are durable as far as that tick; only then is what it replaces removed. Recovery ([`recover`](recover::recover)) cuts the
-//! log where it is torn, completes the files from the spool ([`files`]), and hands back the ticks after the last snapshot.
+//! Nothing here starts a thread or reads a clock, and every effect goes through [`volume::Volume`] or [`files::Files`], so
+//! that a simulation can let each of them fail.
 //!
-//! Every file begins with a record of who wrote it, and every record has kind, version, length and checksum ([`frame`]).
-//! Nothing here knows timely, a clock or a thread.
+//! Processes that were replaced and do not know it yet may go on for a while. Each start has a number, its *incarnation*,
+//! and a log of its own that only it creates. The first record of that log says how much of the log before it counts;
+//! what stands beyond is void. After each append a log looks whether a newer one exists, before anything is shown.
 
-pub mod fault;
+pub mod chain;
 pub mod files;
 pub mod frame;
+pub mod give_up;
+pub mod hash;
+pub mod keeper;
 pub mod log;
+pub mod manifest;
+pub mod names;
+mod problem;
 pub mod recover;
+pub mod segment;
 pub mod snapshot;
 pub mod spool;
 pub mod trim;
 pub mod volume;
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 
-use crate::codec::id::murmur3;
-use crate::error::Error;
-use crate::model::commit::LinesHash;
-use std::fmt::Display;
-use std::io;
-
-/// The error of a file of the state folder that cannot be written or read.
-fn unusable(volume: &dyn volume::Volume, name: &str, error: &io::Error) -> Error {
-    let hint = "the state folder must be there, writable and have space; nothing that was committed is lost";
-    Error::output(format!("{}/{name}", volume.describe()), error).with_hint(hint)
-}
-
-/// The error of a file of the state folder that does not hold what it should.
-fn damaged(volume: &dyn volume::Volume, name: &str, message: impl Display) -> Error {
-    Error::refused(format!("{}/{name}", volume.describe()), message)
-}
-
-/// An order-free hash of lines, each of which ends with a line feed; and their number.
-pub fn lines_hash(lines: &[u8]) -> (u64, LinesHash) {
-    let (mut rows, mut hash, mut start) = (0, LinesHash::default(), 0);
-    for end in memchr::memchr_iter(b'\n', lines) {
-        let [a, b] = murmur3(&lines[start..end], 0);
-        hash.add(LinesHash(a, b));
-        rows += 1;
-        start = end + 1;
-    }
-    (rows, hash)
-}
+pub use files::{Completed, Disk, Files, complete_files};
+pub use hash::lines_hash;
+pub use keeper::{Frozen, Keeper, Shelf};
+pub use log::{Position, TickLog};
+pub use manifest::{FileEnd, Manifest};
+pub use recover::{Recovered, next_incarnation, recover};
+pub use segment::{Segment, SegmentWriter};
+pub use snapshot::Snapshot;
+pub use spool::Spool;
+pub use volume::{Appender, Folder, Volume};

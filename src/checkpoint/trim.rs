@@ -1,54 +1,69 @@
 //! Removes what no kept snapshot needs.
 
-use crate::checkpoint::snapshot::{self, Snapshot};
+use crate::checkpoint::frame::{Frames, Kind, Next};
+use crate::checkpoint::manifest::Manifest;
+use crate::checkpoint::names::Name;
+use crate::checkpoint::problem::trouble;
+use crate::checkpoint::spool::SpoolBegin;
 use crate::checkpoint::volume::Volume;
-use crate::checkpoint::{fault, log, spool, unusable};
 use crate::error::Error;
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use crate::fault;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Snapshots that are kept: the newest, and one in case that is damaged.
-const KEPT: usize = 2;
-
-/// Removes older snapshots than the kept ones, the segments that only those refer to, and the log files before the oldest
-/// kept one. Called when a new snapshot counts and no other is being taken.
-pub fn trim(volume: &Arc<dyn Volume>) -> Result<(), Error> {
-    fault::point("trim.before");
-    let failed = |error: std::io::Error| unusable(&**volume, "", &error);
-    let manifests = snapshot::manifests(&**volume).map_err(failed)?;
-    let kept: Vec<Snapshot> =
-        manifests.iter().rev().filter_map(|name| Snapshot::open(volume.clone(), name).ok()).take(KEPT).collect();
-    let Some(oldest) = kept.last() else { return Ok(()) };
-    let names: BTreeSet<&str> = kept.iter().map(Snapshot::name).collect();
-    let segments: BTreeSet<&str> = kept.iter().flat_map(|kept| &kept.manifest.segments).map(String::as_str).collect();
-    let position = oldest.manifest.position;
-    // With one snapshot only, the log still goes back to the start of the job.
-    let may_cut_log = kept.len() == KEPT;
-    let is_needed = |name: &str| match (snapshot::parse_manifest(name), log::parse(name)) {
-        (Some(_), _) => names.contains(name),
-        (None, Some(log)) => !may_cut_log || log >= (position.incarnation, position.sequence),
-        (None, None) => !snapshot::is_segment(name) || segments.contains(name),
+/// Removes, as `incarnation`, what is needed neither by `older` nor by `newer`, which are kept. Returns how many files.
+///
+/// A replaced incarnation may still come here. It touches nothing that a newer one has written, and what a newer one goes on
+/// from is `older`, `newer` or still newer.
+pub fn trim(volume: &dyn Volume, incarnation: u64, older: &Manifest, newer: &Manifest) -> Result<usize, Error> {
+    let names = volume.list().map_err(|error| trouble("list the state folder", volume.place(""), &error))?;
+    let spools = spool_begins(volume, &names)?;
+    let used: BTreeSet<&str> =
+        [older, newer].iter().flat_map(|kept| &kept.segments).map(|(file, _)| file.as_str()).collect();
+    let is_over = |name: &Name, text: &str| match *name {
+        Name::Log { incarnation, sequence } => {
+            (incarnation, sequence) < (older.position.incarnation, older.position.sequence)
+        }
+        Name::Spool { incarnation, process, sequence } => {
+            let next = Name::Spool { incarnation, process, sequence: sequence + 1 };
+            let newest = spools.get(&next);
+            incarnation < older.position.incarnation
+                || newest.is_some_and(|newest| newest.is_none_or(|newest| newest <= older.tick))
+        }
+        Name::Manifest { tick, incarnation } => {
+            (tick, incarnation) < (newer.tick, newer.incarnation) && (tick, incarnation) != (older.tick, older.incarnation)
+        }
+        Name::Segment { tick, .. } => tick <= newer.tick && !used.contains(text),
     };
-    // Manifests first: what is left must never refer to what is gone.
-    let all = volume.list().map_err(failed)?;
-    let (first, then): (Vec<_>, Vec<_>) =
-        all.into_iter().filter(|name| !is_needed(name)).partition(|name| snapshot::parse_manifest(name).is_some());
-    remove(&**volume, first.iter().chain(&then))?;
-    fault::point("trim.after");
-    Ok(())
-}
-
-/// Removes files of the state folder.
-pub fn remove<'a>(volume: &dyn Volume, names: impl IntoIterator<Item = &'a String>) -> Result<(), Error> {
-    for name in names {
-        fault::point("trim.remove");
-        volume.remove(name).map_err(|error| unusable(volume, name, &error))?;
+    // Manifests first: one that is there should have its segments.
+    let mut over: Vec<(bool, &String)> = Vec::new();
+    for text in &names {
+        let name = Name::parse(text);
+        let left_over = Name::left_over(text).is_some_and(|name| name.incarnation() < incarnation);
+        let is_over = name.is_some_and(|name| name.incarnation() <= incarnation && is_over(&name, text));
+        if is_over || left_over {
+            over.push((!matches!(name, Some(Name::Manifest { .. })), text));
+        }
     }
-    Ok(())
+    over.sort();
+    for (_, name) in &over {
+        fault::point("trim.remove.before");
+        volume.remove(name).map_err(|error| trouble("remove", volume.place(name), &error))?;
+        fault::point("trim.remove.after");
+    }
+    Ok(over.len())
 }
 
-/// Removes the spools of earlier incarnations: their lines have been shown, and are durable where they were shown.
-pub fn old_spools(volume: &dyn Volume, incarnation: u64) -> Result<(), Error> {
-    let names = volume.list().map_err(|error| unusable(volume, "", &error))?;
-    remove(volume, names.iter().filter(|name| spool::parse(name).is_some_and(|of| of < incarnation)))
+/// What the first records of spool files say of the files before them; without those that were never durable.
+fn spool_begins(volume: &dyn Volume, names: &[String]) -> Result<BTreeMap<Name, Option<u64>>, Error> {
+    let mut begins = BTreeMap::new();
+    for text in names {
+        let Some(name @ Name::Spool { .. }) = Name::parse(text) else { continue };
+        let mut frames = Frames::open(volume, text, 0, None)?;
+        if let Next::Frame(frame) = frames.read()?
+            && frame.kind == Kind::SpoolBegin
+        {
+            begins.insert(name, frame.json::<SpoolBegin>(&frames.place())?.newest);
+        }
+    }
+    Ok(begins)
 }

@@ -41,12 +41,9 @@ impl FileLines {
 }
 
 impl FileLines {
-    /// Goes on behind the first `length` bytes of a file (what stands beyond them is gone), or behind all that is there.
-    pub fn resume(path: &Path, length: Option<u64>) -> io::Result<FileLines> {
-        let file = File::options().append(true).open(path)?;
-        if let Some(length) = length {
-            file.set_len(length)?;
-        }
+    /// Goes on behind what is there.
+    pub fn resume(path: &Path) -> io::Result<FileLines> {
+        let file = File::options().append(true).create(true).open(path)?;
         Ok(FileLines { file, path: path.to_path_buf() })
     }
 }

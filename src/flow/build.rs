@@ -4,6 +4,7 @@ use crate::config::Settings;
 use crate::drivers::commit::{SharedManifest, collect, committer};
 use crate::drivers::coordinator::{Committed, Plan, coordinator};
 use crate::drivers::gather::gather;
+use crate::drivers::health::Alive;
 use crate::drivers::keep::Spooler;
 use crate::drivers::reader::Reader;
 use crate::drivers::snapshot::{self, Snapshots};
@@ -54,6 +55,8 @@ pub struct KeptLines {
     pub ends: Arc<BTreeMap<String, u64>>,
     /// Hashes lines, whatever their order.
     pub hash: HashOf,
+    /// Whether this process may still show anything.
+    pub alive: Alive,
 }
 
 impl KeptLines {

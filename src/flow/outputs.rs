@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::flow::Flow;
 use crate::model::job::Delivery;
 use crate::operators::encode::{Encode, HashOf, LinesOf};
-use crate::operators::show::Show;
+use crate::operators::show::{Show, ShowAt};
 use std::path::PathBuf;
 
 /// Makes a writer of lines; called on every worker.
@@ -67,13 +67,16 @@ impl<'scope> Flow<'scope> {
     fn publisher(&self, path: Option<PathBuf>) -> Result<Box<dyn Publisher<Lines>>, Error> {
         let Some(path) = path else { return Ok(Box::new(Show(Box::new(StdoutLines)))) };
         let name = path.display().to_string();
-        let end = self.job.kept.as_ref().map_or(0, |kept| kept.end(&name));
-        let file = match (end, self.job.delivery) {
-            (0, _) => FileLines::create(&path),
-            (end, Delivery::ExactlyOnce) => FileLines::resume(&path, Some(end)),
-            (_, Delivery::AtLeastOnce) => FileLines::resume(&path, None),
+        let unusable = |error| Error::output(&name, error).with_hint("can the folder be made and written?");
+        let file = match (&self.job.kept, self.job.delivery) {
+            (Some(kept), Delivery::ExactlyOnce) => {
+                let show = ShowAt::new(name.clone(), kept.end(&name), kept.alive.clone());
+                return Ok(Box::new(show.map_err(unusable)?));
+            }
+            (Some(kept), Delivery::AtLeastOnce) if kept.end(&name) > 0 => FileLines::resume(&path),
+            _ => FileLines::create(&path),
         };
-        let file = file.map_err(|error| Error::output(name, error).with_hint("can the folder be made and written?"))?;
+        let file = file.map_err(unusable)?;
         Ok(Box::new(Show(Box::new(file))))
     }
 }

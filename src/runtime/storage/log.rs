@@ -1,20 +1,15 @@
-//! The thread of process 0 that writes the tick log: several ticks in one go when it is behind.
+//! The thread of process 0 that commits: several ticks in one go when it is behind, and snapshots in between.
 
-use crate::checkpoint::log::{Position, TickLog};
-use crate::checkpoint::recover::Recovered;
-use crate::checkpoint::snapshot::{self, Entry, Manifest as Stored};
-use crate::checkpoint::trim;
-use crate::checkpoint::volume::Volume;
+use crate::checkpoint::{Keeper, Segment, Shelf};
 use crate::drivers::commit::Manifest;
 use crate::drivers::health::Alive;
 use crate::drivers::snapshot::Saved;
 use crate::error::{Error, fatal};
-use crate::model::commit::{Commit, JobRecord, StepRecord};
+use crate::model::commit::{Commit, StepRecord};
 use crate::model::control::{Counts, Tick};
 use crate::runtime::storage::vault::Index;
 use crate::runtime::totals::Totals;
 use crate::time;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,13 +21,7 @@ const BATCH: usize = 64;
 
 enum Order {
     Commit(Box<Commit>),
-    /// Counted without a commit record: ticks that are made again, and what becomes visible later.
-    Count(Box<Counts>),
-    Snapshot {
-        tick: Tick,
-        saved: Vec<Saved>,
-        steps: Vec<StepRecord>,
-    },
+    Snapshot { tick: Tick, saved: Vec<Saved>, steps: Vec<StepRecord> },
 }
 
 /// What the thread tells.
@@ -60,35 +49,31 @@ pub(in crate::runtime) struct Logged {
 }
 
 /// The thread, to be waited for.
-pub(in crate::runtime) struct Writer(JoinHandle<(TickLog, bool)>);
+pub(in crate::runtime) struct Writer(JoinHandle<(Keeper, bool)>);
 
 impl Writer {
     /// Waits until everything that was handed over has been written. Everything has been shown; if the last tick of the run
     /// was among it, the run is complete.
     pub(in crate::runtime) fn finish(self) -> Result<(), Error> {
-        let (mut log, ended) = self.0.join().map_err(|_| Error::internal("the log thread has panicked"))?;
-        if ended { log.complete() } else { Ok(()) }
+        let (mut keeper, ended) = self.0.join().map_err(|_| Error::internal("the log thread has panicked"))?;
+        if ended { keeper.complete() } else { Ok(()) }
     }
 }
 
 impl Logged {
-    /// Begins to write to `log`.
+    /// Begins to commit; `counts` are those of all ticks of the snapshot that the job goes on from.
     pub(in crate::runtime) fn start(
-        volume: Arc<dyn Volume>,
-        log: TickLog,
-        job: JobRecord,
-        recovered: Option<&Recovered>,
+        keeper: Keeper,
+        shelf: Shelf,
+        counts: &Counts,
         totals: Totals,
         alive: Alive,
     ) -> Result<(Logged, Writer), Error> {
         let (orders, received) = channel();
         let news = Arc::new(News::default());
-        let stored = recovered.and_then(|recovered| recovered.snapshot.as_ref()).map(|snapshot| &snapshot.manifest);
-        let counts = stored.map_or_else(Counts::default, |stored| stored.counts.clone());
-        totals.count(&counts);
-        let ends = recovered.map_or(BTreeMap::new(), Recovered::ends);
+        totals.count(counts);
         let (told, counted) = (news.clone(), totals.clone());
-        let thread = Thread { volume, log, job, counts, ends, mark: None, news: told, totals: counted, alive, ended: false };
+        let thread = Thread { keeper, shelf, news: told, totals: counted, alive, ended: false };
         let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || thread.run(&received));
         let thread = thread.map_err(|error| Error::internal(format!("no thread for the log: {error}")))?;
         Ok((Logged { orders, news, totals }, Writer(thread)))
@@ -111,7 +96,6 @@ impl Manifest for Logged {
 
     fn count(&mut self, counts: &Counts) {
         self.totals.count(counts);
-        self.order(Order::Count(Box::new(counts.clone())));
     }
 
     fn snapshot(&mut self, tick: Tick, saved: Vec<Saved>, steps: Vec<StepRecord>) {
@@ -127,21 +111,9 @@ impl Manifest for Logged {
     }
 }
 
-/// What was true when a tick had been committed after which state is frozen.
-struct Mark {
-    tick: Tick,
-    position: Position,
-    counts: Counts,
-    ends: BTreeMap<String, u64>,
-}
-
 struct Thread {
-    volume: Arc<dyn Volume>,
-    log: TickLog,
-    job: JobRecord,
-    counts: Counts,
-    ends: BTreeMap<String, u64>,
-    mark: Option<Mark>,
+    keeper: Keeper,
+    shelf: Shelf,
     news: Arc<News>,
     totals: Totals,
     alive: Alive,
@@ -150,21 +122,18 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(mut self, orders: &Receiver<Order>) -> (TickLog, bool) {
+    fn run(mut self, orders: &Receiver<Order>) -> (Keeper, bool) {
         let mut commits = Vec::new();
         while let Ok(first) = orders.recv() {
             let mut next = Some(first);
             while let Some(order) = next {
                 match order {
                     Order::Commit(commit) => {
-                        // A snapshot begins behind the record of its tick, so that one is the last of its batch.
-                        let is_full = commit.snapshot || commits.len() + 1 >= BATCH;
                         commits.push(*commit);
-                        if is_full {
+                        if commits.len() >= BATCH {
                             self.commit(&mut commits).unwrap_or_else(|error| fatal(&error));
                         }
                     }
-                    Order::Count(counts) => self.counts.add(&counts),
                     Order::Snapshot { tick, saved, steps } => {
                         self.commit(&mut commits).unwrap_or_else(|error| fatal(&error));
                         self.snapshot(tick, &saved, steps).unwrap_or_else(|error| fatal(&error));
@@ -174,70 +143,38 @@ impl Thread {
             }
             self.commit(&mut commits).unwrap_or_else(|error| fatal(&error));
         }
-        (self.log, self.ended)
+        (self.keeper, self.ended)
     }
 
     fn commit(&mut self, commits: &mut Vec<Commit>) -> Result<(), Error> {
         let Some(last) = commits.last() else { return Ok(()) };
-        if !self.alive.is_alive() {
-            return Err(replaced());
-        }
-        self.log.append(commits)?;
+        self.refuse_if_replaced()?;
+        self.ended |= last.last;
+        self.keeper.commit(commits)?;
         self.news.before.store(last.tick + 1, Release);
         self.news.tell();
-        for commit in commits.drain(..) {
-            self.ended |= commit.last;
-            self.totals.count(&commit.counts);
-            self.counts.add(&commit.counts);
-            for shown in commit.shown {
-                self.ends.insert(shown.path, shown.end);
-            }
-            if commit.snapshot {
-                self.log.rotate()?;
-                let (position, counts, ends) = (self.log.position(), self.counts.clone(), self.ends.clone());
-                self.mark = Some(Mark { tick: commit.tick, position, counts, ends });
-            }
-        }
+        commits.drain(..).for_each(|commit| self.totals.count(&commit.counts));
         Ok(())
     }
 
     fn snapshot(&mut self, tick: Tick, saved: &[Saved], steps: Vec<StepRecord>) -> Result<(), Error> {
-        let mark = self.mark.take().filter(|mark| mark.tick == tick);
-        // A tick that was frozen but made again has its record in an older part of the log.
-        let Mark { position, counts, ends, .. } = match mark {
-            Some(mark) => mark,
-            None => Mark { tick, position: self.log.position(), counts: self.counts.clone(), ends: self.ends.clone() },
-        };
-        let indices: Vec<Index> = saved.iter().map(|saved| Index::decode(&saved.index)).collect::<Result<_, _>>()?;
-        let entries: Vec<Entry> = indices.iter().flat_map(|index| index.entries.iter().cloned()).collect();
-        let sum = |of: fn(&Index) -> u64| indices.iter().map(of).sum();
-        let stored = Stored {
-            tick,
-            incarnation: position.incarnation,
-            position,
-            job: self.job.clone(),
-            counts,
-            ends,
-            steps,
-            written: sum(|index| index.written),
-            unchanged: sum(|index| index.unchanged),
-            bytes: sum(|index| index.bytes),
-            time: time::now_ms(),
-            segments: Vec::new(),
-        };
-        if !self.alive.is_alive() {
-            return Err(replaced());
-        }
-        snapshot::publish(&*self.volume, stored, &entries)?;
-        trim::trim(&self.volume)?;
-        trim::remove(&*self.volume, indices.iter().flat_map(|index| &index.spools))?;
+        self.refuse_if_replaced()?;
+        let frozen = self.keeper.frozen(tick);
+        let frozen = frozen.ok_or_else(|| Error::internal(format!("tick {tick} was frozen and is not committed")))?;
+        let segments = saved.iter().map(|saved| Index::decode(&saved.index)?.numbered_as(&steps));
+        let segments: Vec<Segment> = segments.collect::<Result<_, Error>>()?;
+        self.shelf.publish(frozen, &segments, steps, time::now_ms())?;
         self.news.has_snapshot.store(true, Release);
         self.news.tell();
         Ok(())
     }
-}
 
-/// The error of a process that must not write any more.
-pub(in crate::runtime) fn replaced() -> Error {
-    Error::cluster("", "this process was stopped or cut off for so long that the job goes on without it")
+    fn refuse_if_replaced(&self) -> Result<(), Error> {
+        match self.alive.is_alive() {
+            true => Ok(()),
+            false => {
+                Err(Error::cluster("", "this process was stopped or cut off for so long that the job goes on without it"))
+            }
+        }
+    }
 }

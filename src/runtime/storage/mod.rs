@@ -4,13 +4,9 @@ pub(super) mod log;
 mod spool;
 mod vault;
 
-use crate::checkpoint::files::{self, LocalFiles};
-use crate::checkpoint::log::TickLog;
-use crate::checkpoint::recover::{Recovered, recover};
-use crate::checkpoint::snapshot::{self, Entry, Snapshot};
-use crate::checkpoint::spool::Spool;
-use crate::checkpoint::volume::{Folder, Volume};
-use crate::checkpoint::{fault, lines_hash, trim};
+use crate::checkpoint::give_up::give_up;
+use crate::checkpoint::{Disk, Folder, Keeper, Recovered, Shelf, Spool, TickLog, Volume};
+use crate::checkpoint::{complete_files, lines_hash, next_incarnation, recover};
 use crate::drivers::coordinator::{TICKS, scopes};
 use crate::drivers::health::Alive;
 use crate::drivers::resume::Resume;
@@ -29,7 +25,7 @@ use spool::SpoolThread;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use vault::Segments;
+use vault::{Segments, Writes};
 
 /// What there is to go on from.
 pub(super) struct Found {
@@ -39,14 +35,8 @@ pub(super) struct Found {
 
 /// Reads a state folder; `before`: as it was when that incarnation began.
 pub(super) fn find(folder: &Path, before: Option<u64>) -> Result<Found, Error> {
-    let place = folder.display().to_string();
-    let opened = Folder::open(folder).map_err(|error| {
-        Error::output(place, error).with_hint("the state folder must be a folder that can be written to")
-    })?;
-    let volume: Arc<dyn Volume> = Arc::new(opened);
-    fault::point("restore.before");
+    let volume: Arc<dyn Volume> = Arc::new(Folder::open(folder)?);
     let recovered = recover(&volume, before)?;
-    fault::point("restore.after");
     Ok(Found { volume, recovered })
 }
 
@@ -69,15 +59,13 @@ impl Found {
     /// What was counted, if the run is complete.
     pub(super) fn complete(&self) -> Option<Counts> {
         let recovered = self.recovered.as_ref().filter(|recovered| recovered.complete)?;
-        let mut counts = recovered.snapshot.as_ref().map_or_else(Counts::default, |of| of.manifest.counts.clone());
-        recovered.commits.iter().for_each(|commit| counts.add(&commit.counts));
-        Some(counts)
+        Some(recovered.counts())
     }
 
     /// Refuses a job that is not the one that has begun there.
     pub(super) fn check(&self, dataflow: &str, partitions: &[PartitionRecord]) -> Result<(), Error> {
         let Some(job) = self.job() else { return Ok(()) };
-        let place = self.volume.describe();
+        let place = self.volume.place("");
         if job.dataflow != dataflow {
             let message = format!("holds the state of dataflow `{}`, not of `{dataflow}`", job.dataflow);
             return Err(Error::refused(place, message).with_hint("take another state folder"));
@@ -112,40 +100,30 @@ impl Found {
 
     /// Forgets what these steps remember, from now on in every start.
     pub(super) fn drop_steps(&mut self, dropped: &[String]) -> Result<(), Error> {
-        let place = self.volume.describe();
         let Some(recovered) = self.recovered.as_mut().filter(|_| !dropped.is_empty()) else { return Ok(()) };
         let snapshot = recovered.snapshot.as_ref().filter(|_| recovered.commits.is_empty());
-        let snapshot = snapshot.ok_or_else(|| Error::refused(&place, "there is no snapshot to drop anything from"))?;
-        let mut manifest = snapshot.manifest.clone();
-        if let Some(unknown) = dropped.iter().find(|step| manifest.steps.iter().all(|known| known.step != **step)) {
-            let names: Vec<&str> = manifest.steps.iter().map(|step| step.step.as_str()).collect();
-            let message = format!("--drop-state {unknown}: stored are {}", names.join(", "));
-            return Err(Error::usage(message));
-        }
-        manifest.steps.retain(|step| !dropped.contains(&step.step));
-        let entries: Vec<Entry> = snapshot.entries().cloned().collect();
-        let name = snapshot.name().to_owned();
-        snapshot::publish(&*self.volume, manifest, &entries)?;
-        recovered.snapshot = Some(Arc::new(Snapshot::open(self.volume.clone(), &name)?));
+        let nothing = || Error::refused(self.volume.place(""), "there is no snapshot to drop anything from");
+        recovered.snapshot = Some(give_up(&self.volume, snapshot.ok_or_else(nothing)?, dropped)?);
         Ok(())
     }
 
-    /// Process 0: completes what was committed and begins the next incarnation.
+    /// Process 0: begins the next incarnation, then completes what was committed. In this order: from then on no older
+    /// incarnation can show a tick that was not read.
     pub(super) fn begin(self, job: &JobRecord) -> Result<(Begun, TickLog), Error> {
         let Found { volume, recovered } = self;
-        if let Some(recovered) = &recovered {
-            recovered.unusable.iter().for_each(|reason| eprintln!("meterflow: a snapshot cannot be used: {reason}"));
-            files::complete(&*volume, &mut LocalFiles, recovered)?;
-        }
-        let incarnation = recovered.as_ref().map_or(0, |recovered| recovered.incarnation) + 1;
+        let incarnation = next_incarnation(&*volume)?;
         let log = TickLog::begin(volume.clone(), incarnation, job, recovered.as_ref())?;
-        trim::old_spools(&*volume, incarnation)?;
-        Ok((Begun { volume, recovered, incarnation }, log))
+        if let Some(recovered) = &recovered {
+            recovered.passed_over.iter().for_each(|reason| eprintln!("meterflow: a snapshot is passed over: {reason}"));
+            complete_files(&*volume, &Disk, recovered)?;
+        }
+        Ok((Begun { volume, recovered, incarnation, uid: job.uid.clone() }, log))
     }
 
     /// The other processes: join the incarnation that process 0 has begun.
     pub(super) fn join(self, incarnation: u64) -> Begun {
-        Begun { volume: self.volume, recovered: self.recovered, incarnation }
+        let uid = self.job().map_or(String::new(), |job| job.uid.clone());
+        Begun { volume: self.volume, recovered: self.recovered, incarnation, uid }
     }
 }
 
@@ -153,6 +131,7 @@ impl Found {
 pub(super) struct Begun {
     volume: Arc<dyn Volume>,
     recovered: Option<Recovered>,
+    uid: String,
     /// Its number.
     pub(super) incarnation: u64,
 }
@@ -166,10 +145,10 @@ impl Begun {
             let count = snapshot.manifest.job.partitions.len();
             let mut stood = Standing::empty(count);
             for scope in scopes(count) {
-                let Some(bytes) = snapshot.load(TICKS, scope)? else { continue };
+                let Some(bytes) = snapshot.bytes(TICKS, scope)? else { continue };
                 let mut reader = Reader::new(&bytes);
                 let loaded = stood.load(scope, &mut reader).and_then(|()| reader.finish());
-                loaded.map_err(|error| Error::refused(snapshot.name(), error))?;
+                loaded.map_err(|error| Error::refused(self.volume.place(&snapshot.manifest.name()), error))?;
             }
             first = snapshot.manifest.tick + 1;
             standing = Some(stood);
@@ -180,13 +159,16 @@ impl Begun {
     /// Starts the threads of this process.
     pub(super) fn start(&self, cluster: &Cluster) -> Result<Threads, Error> {
         let process = cluster.process as u32;
-        let spool = Spool::create(self.volume.clone(), self.incarnation, process)?;
+        let spool = Spool::create(self.volume.clone(), &self.uid, self.incarnation, process)?;
         let spool = Arc::new(SpoolThread::start(spool)?);
         let snapshot = self.recovered.as_ref().and_then(|recovered| recovered.snapshot.clone());
-        let vault =
-            Segments::start(self.volume.clone(), self.incarnation, process, cluster.threads, snapshot, spool.clone())?;
+        let (volume, uid, incarnation) = (self.volume.clone(), self.uid.clone(), self.incarnation);
+        let writes = Writes { volume, uid, incarnation, process };
+        let vault = Segments::start(writes, cluster.threads, snapshot, spool.clone())?;
         let ends = self.recovered.as_ref().map_or_else(Default::default, Recovered::ends);
-        let kept = KeptLines { spooler: spool, ends: Arc::new(ends), hash: |lines| lines_hash(lines).1 };
+        let ends = ends.into_iter().map(|(path, (_, end))| (path, end)).collect();
+        let kept =
+            KeptLines { spooler: spool, ends: Arc::new(ends), hash: |lines| lines_hash(lines).1, alive: Alive::default() };
         Ok(Threads { kept, vault: Arc::new(vault) })
     }
 
@@ -198,7 +180,12 @@ impl Begun {
         totals: Totals,
         alive: Alive,
     ) -> Result<(Logged, Writer), Error> {
-        Logged::start(self.volume.clone(), log, job, self.recovered.as_ref(), totals, alive)
+        let recovered = self.recovered.as_ref();
+        let keeper = Keeper::new(log, recovered);
+        let shelf = Shelf::new(self.volume.clone(), self.incarnation, job, recovered, []);
+        let snapshot = recovered.and_then(|recovered| recovered.snapshot.as_ref());
+        let counts = snapshot.map_or_else(Counts::default, |snapshot| snapshot.manifest.counts.clone());
+        Logged::start(keeper, shelf, &counts, totals, alive)
     }
 }
 

@@ -1,11 +1,10 @@
 //! The thread of a process that writes what is to be shown to the spool: many ticks in one go when it is behind.
 
-use crate::checkpoint::spool::Spool;
+use crate::checkpoint::Spool;
 use crate::drivers::keep::{Keeping, Spooler};
 use crate::error::{Error, fatal};
-use crate::model::control::Tick;
 use std::sync::atomic::Ordering::Release;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes that are written in one go at most.
@@ -15,8 +14,6 @@ enum Order {
     Keep(Keeping),
     /// Go on in a new file.
     Rotate,
-    /// Say which files hold nothing after a tick.
-    Finished(Tick, SyncSender<Vec<String>>),
 }
 
 /// The thread, as others see it.
@@ -40,13 +37,6 @@ impl SpoolThread {
     pub(in crate::runtime) fn rotate(&self) {
         self.order(Order::Rotate);
     }
-
-    /// Names of files that hold nothing of the ticks after `tick`.
-    pub(in crate::runtime) fn finished_by(&self, tick: Tick) -> Vec<String> {
-        let (answer, answered) = sync_channel(1);
-        self.order(Order::Finished(tick, answer));
-        answered.recv().unwrap_or_default()
-    }
 }
 
 impl Spooler for SpoolThread {
@@ -64,14 +54,13 @@ fn run(mut spool: Spool, orders: &Receiver<Order>) {
                 Order::Keep(keeping) => {
                     let parts: Vec<&[u8]> = keeping.parts.iter().map(|part| part.as_slice()).collect();
                     bytes += parts.iter().map(|part| part.len()).sum::<usize>();
-                    spool.append(keeping.tick, &keeping.path, keeping.offset, &parts);
+                    let added = spool.append(keeping.tick, &keeping.path, keeping.offset, &parts);
+                    added.unwrap_or_else(|error| fatal(&error));
                     kept.push(keeping);
                 }
                 Order::Rotate => {
                     sync(&mut spool, &mut kept).and_then(|()| spool.rotate()).unwrap_or_else(|error| fatal(&error));
                 }
-                // Fails when nobody waits any more.
-                Order::Finished(tick, answer) => drop(answer.send(spool.finished_by(tick))),
             }
             next = if bytes < BATCH { orders.try_recv().ok() } else { None };
         }

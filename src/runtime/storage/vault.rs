@@ -1,7 +1,7 @@
 //! The thread of a process that writes saved state to segments.
 
-use crate::checkpoint::snapshot::{Entry, SegmentWriter, Snapshot};
-use crate::checkpoint::volume::Volume;
+use crate::checkpoint::files::sync_all;
+use crate::checkpoint::{Disk, Segment, SegmentWriter, Snapshot, Volume};
 use crate::drivers::snapshot::{Piece, Saved, Vault};
 use crate::error::{Error, fatal};
 use crate::model::commit::StepRecord;
@@ -10,7 +10,6 @@ use crate::runtime::storage::spool::SpoolThread;
 use crate::state::Scope;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -23,28 +22,36 @@ const ROOM: usize = 64 << 20;
 /// What a worker has saved: the words of this vault in [`Saved`].
 #[derive(Serialize, Deserialize, Default)]
 pub(super) struct Index {
-    pub(super) entries: Vec<Entry>,
-    pub(super) written: u64,
-    pub(super) unchanged: u64,
-    pub(super) bytes: u64,
-    /// Spool files of the process that are not needed once the snapshot counts.
-    pub(super) spools: Vec<String>,
+    /// Names of the steps, as the places number them.
+    steps: Vec<String>,
+    /// A [`Segment`].
+    segment: Vec<u8>,
 }
 
 impl Index {
     pub(super) fn decode(bytes: &[u8]) -> Result<Index, Error> {
         bincode::deserialize(bytes).map_err(|error| Error::internal(format!("the index of saved state: {error}")))
     }
+
+    /// The places with the numbers that the steps have in `steps`.
+    pub(super) fn numbered_as(&self, steps: &[StepRecord]) -> Result<Segment, Error> {
+        let mut segment = Segment::from_bytes(&self.segment).map_err(Error::internal)?;
+        let number = |name: &String| steps.iter().position(|step| step.step == *name).map(|at| at as u16);
+        let numbers: Option<Vec<u16>> = self.steps.iter().map(number).collect();
+        let numbers = numbers.ok_or_else(|| Error::internal("a step has saved state that worker 0 does not have"))?;
+        segment.places.iter_mut().for_each(|place| place.step = numbers[place.step as usize]);
+        Ok(segment)
+    }
 }
 
 enum Order {
     Put(Piece),
-    End { tick: Tick, worker: usize, files: Vec<PathBuf>, wake: SyncActivator },
+    End { worker: usize, files: Vec<PathBuf>, wake: SyncActivator },
 }
 
 /// The vault of a process.
 pub(in crate::runtime) struct Segments {
-    restored: Option<Arc<Snapshot>>,
+    restored: Option<Snapshot>,
     orders: Mutex<Sender<Order>>,
     shared: Arc<Shared>,
 }
@@ -56,28 +63,24 @@ struct Shared {
 }
 
 impl Segments {
-    /// Begins to write segments; of `workers` workers of this process.
+    /// Begins to write segments of a process with so many workers.
     pub(in crate::runtime) fn start(
-        volume: Arc<dyn Volume>,
-        incarnation: u64,
-        process: u32,
+        writes: Writes,
         workers: usize,
-        restored: Option<Arc<Snapshot>>,
+        restored: Option<Snapshot>,
         spool: Arc<SpoolThread>,
     ) -> Result<Segments, Error> {
         let (orders, received) = channel();
         let shared = Arc::new(Shared::default());
+        let (shared_too, written) = (shared.clone(), BTreeMap::new());
         let thread = Thread {
-            volume,
-            incarnation,
-            process,
+            writes,
             workers,
-            restored: restored.clone(),
             spool,
-            shared: shared.clone(),
-            last: BTreeMap::new(),
+            shared: shared_too,
+            steps: Vec::new(),
             writer: None,
-            indices: BTreeMap::new(),
+            written,
             ended: Vec::new(),
         };
         let spawned = std::thread::Builder::new().name("segments".to_owned()).spawn(move || thread.run(&received));
@@ -101,8 +104,8 @@ impl Vault for Segments {
         self.order(Order::Put(piece));
     }
 
-    fn end(&self, tick: Tick, worker: usize, files: Vec<PathBuf>, wake: SyncActivator) {
-        self.order(Order::End { tick, worker, files, wake });
+    fn end(&self, _: Tick, worker: usize, files: Vec<PathBuf>, wake: SyncActivator) {
+        self.order(Order::End { worker, files, wake });
     }
 
     fn ended(&self, worker: usize) -> Option<Saved> {
@@ -110,7 +113,7 @@ impl Vault for Segments {
     }
 
     fn load(&self, step: &str, scope: Scope) -> Result<Option<Vec<u8>>, Error> {
-        self.restored.as_ref().map_or(Ok(None), |snapshot| snapshot.load(step, scope))
+        self.restored.as_ref().map_or(Ok(None), |snapshot| snapshot.bytes(step, scope))
     }
 
     fn steps(&self) -> &[StepRecord] {
@@ -118,18 +121,24 @@ impl Vault for Segments {
     }
 }
 
+/// Whose segments are written, and where.
+pub(in crate::runtime) struct Writes {
+    pub(in crate::runtime) volume: Arc<dyn Volume>,
+    pub(in crate::runtime) uid: String,
+    pub(in crate::runtime) incarnation: u64,
+    pub(in crate::runtime) process: u32,
+}
+
 struct Thread {
-    volume: Arc<dyn Volume>,
-    incarnation: u64,
-    process: u32,
+    writes: Writes,
     workers: usize,
-    restored: Option<Arc<Snapshot>>,
     spool: Arc<SpoolThread>,
     shared: Arc<Shared>,
-    /// Where the state that was saved last stands; none: there was nothing to save.
-    last: BTreeMap<(Arc<str>, Scope), Option<Entry>>,
+    /// Names of steps, in the order in which they were first seen.
+    steps: Vec<Arc<str>>,
     writer: Option<SegmentWriter>,
-    indices: BTreeMap<usize, Index>,
+    /// By worker.
+    written: BTreeMap<usize, Segment>,
     /// Workers that have saved everything.
     ended: Vec<(usize, Vec<PathBuf>, SyncActivator)>,
 }
@@ -139,9 +148,9 @@ impl Thread {
         while let Ok(order) = orders.recv() {
             let done = match order {
                 Order::Put(piece) => self.put(piece),
-                Order::End { tick, worker, files, wake } => {
+                Order::End { worker, files, wake } => {
                     self.ended.push((worker, files, wake));
-                    if self.ended.len() == self.workers { self.finish(tick) } else { Ok(()) }
+                    if self.ended.len() == self.workers { self.finish() } else { Ok(()) }
                 }
             };
             done.unwrap_or_else(|error| fatal(&error));
@@ -150,51 +159,39 @@ impl Thread {
 
     fn put(&mut self, piece: Piece) -> Result<(), Error> {
         let Piece { tick, worker, step, scope, bytes } = piece;
+        let segment = self.written.entry(worker).or_default();
         let Some(bytes) = bytes else {
-            let index = self.indices.entry(worker).or_default();
-            let restored = || self.restored.as_ref().and_then(|snapshot| snapshot.entry(&step, scope)).cloned();
-            let entry = self.last.get(&(step.clone(), scope)).cloned().unwrap_or_else(restored);
-            index.unchanged += u64::from(entry.is_some());
-            index.entries.extend(entry);
+            segment.unchanged += 1;
             return Ok(());
         };
-        if self.writer.is_none() {
-            // What is written from now on most likely belongs to later ticks.
-            self.spool.rotate();
-            let writer = SegmentWriter::create(self.volume.clone(), tick, self.incarnation, self.process)?;
-            self.writer = Some(writer);
-        }
-        let index = self.indices.entry(worker).or_default();
-        if let (Some(writer), false) = (&mut self.writer, bytes.is_empty()) {
-            let entry = writer.add(&step, scope, &bytes)?;
-            index.written += 1;
-            index.bytes += entry.length;
-            index.entries.push(entry.clone());
-            self.last.insert((step, scope), Some(entry));
-        } else {
-            self.last.insert((step, scope), None);
-        }
+        let Writes { volume, uid, incarnation, process } = &self.writes;
+        let mut writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => SegmentWriter::create(volume, uid, tick, *incarnation, *process)?,
+        };
+        let number = self.steps.iter().position(|known| *known == step).unwrap_or_else(|| {
+            self.steps.push(step);
+            self.steps.len() - 1
+        });
+        segment.file = writer.name().to_owned();
+        segment.places.push(writer.add(number as u32, scope, &bytes)?);
+        self.writer = Some(writer);
         self.shared.waiting.fetch_sub(bytes.len(), Relaxed);
         Ok(())
     }
 
-    fn finish(&mut self, tick: Tick) -> Result<(), Error> {
-        if let Some(writer) = self.writer.take() {
-            writer.finish()?;
+    fn finish(&mut self) -> Result<(), Error> {
+        if let Some(mut writer) = self.writer.take() {
+            writer.sync()?;
         }
-        for file in self.ended.iter().flat_map(|(_, files, _)| files) {
-            match File::open(file).and_then(|file| file.sync_all()) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::output(file.display().to_string(), error));
-                }
-                _ => {}
-            }
-        }
-        let mut spools = self.spool.finished_by(tick);
+        let files: Vec<String> =
+            self.ended.iter().flat_map(|(_, files, _)| files).map(|file| file.display().to_string()).collect();
+        sync_all(&Disk, files.iter().map(String::as_str))?;
+        self.spool.rotate();
+        let steps: Vec<String> = self.steps.iter().map(|step| (**step).to_owned()).collect();
         for (worker, _, wake) in self.ended.drain(..) {
-            let index = self.indices.remove(&worker).unwrap_or_default();
-            let index = Index { spools: std::mem::take(&mut spools), ..index };
-            let index = bincode::serialize(&index).map_err(Error::internal)?;
+            let segment = self.written.remove(&worker).unwrap_or_default().to_bytes();
+            let index = bincode::serialize(&Index { steps: steps.clone(), segment }).map_err(Error::internal)?;
             self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(worker, Saved { worker, index });
             // Fails only when the workers have ended.
             let _ = wake.activate();

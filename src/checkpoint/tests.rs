@@ -1,1 +1,0 @@
-//! A job without threads: what is stored comes back, whatever is cut off or flipped.

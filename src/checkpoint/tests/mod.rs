@@ -1,0 +1,5 @@
+//! Tests of the state folder as a whole, on real files.
+
+mod files;
+mod log;
+mod snapshots;
