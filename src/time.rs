@@ -27,6 +27,16 @@ impl Stopwatch {
     }
 }
 
+/// Milliseconds since this machine was started, by a clock that never goes back and goes on while the machine sleeps.
+pub fn uptime_ms() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid memory that clock_gettime fills; Linux has this clock.
+    unsafe {
+        libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut time);
+    }
+    time.tv_sec as u64 * 1_000 + time.tv_nsec as u64 / 1_000_000
+}
+
 /// CPU seconds, user and system, that this process has used.
 pub fn cpu_seconds() -> f64 {
     // SAFETY: `usage` is plain memory that getrusage fills; RUSAGE_SELF is always valid.

@@ -6,6 +6,7 @@ use meterflow::time::Stopwatch;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -28,10 +29,16 @@ struct Said {
 
 impl Process {
     fn start(folder: &Folder, name: &str, arguments: &[&str], input: Option<&[u8]>) -> Process {
+        Process::start_in(folder, ".", name, arguments, input)
+    }
+
+    /// Starts it in a folder of its own below the test's.
+    fn start_in(folder: &Folder, current: &str, name: &str, arguments: &[&str], input: Option<&[u8]>) -> Process {
         let file = |kind: &str| File::create(folder.at(&format!("{name}.{kind}"))).expect("a file can be made");
         let mut child = Command::new(env!("CARGO_BIN_EXE_meterflow"))
             .args(arguments)
             .env_clear()
+            .current_dir(folder.at(current))
             .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(file("out"))
             .stderr(file("err"))
@@ -41,6 +48,27 @@ impl Process {
             stdin.write_all(bytes).expect("the program reads its input");
         }
         Process { child, name: name.to_owned() }
+    }
+
+    /// Sends it a signal.
+    fn signal(&self, signal: i32) {
+        kill(self.child.id(), signal);
+    }
+
+    /// Waits until what it says on standard error has this in it.
+    fn says(&self, folder: &Folder, wanted: &str) {
+        let said = || fs::read_to_string(folder.at(&format!("{}.err", self.name))).expect("what it said");
+        wait_for(&format!("{} to say {wanted:?}", self.name), || said().contains(wanted));
+    }
+
+    /// Waits until so many processes that it has started are there; gives their ids, in the order of their start.
+    fn children(&self, count: usize) -> Vec<u32> {
+        let mut found = Vec::new();
+        wait_for("its children", || {
+            found = children_of(self.child.id());
+            found.len() == count
+        });
+        found
     }
 
     /// Waits for its end; one that hangs is killed.
@@ -60,6 +88,36 @@ impl Process {
         };
         Said { code: status.code(), out, err }
     }
+}
+
+fn kill(process: u32, signal: i32) {
+    let done = Command::new("kill").args([format!("-{signal}"), process.to_string()]).status().expect("kill can be called");
+    assert!(done.success(), "process {process} cannot be sent signal {signal}");
+}
+
+fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
+    let begin = Stopwatch::start();
+    while !is_there() {
+        assert!(begin.seconds() < LIMIT, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Parent and state of a process; none when it has gone.
+fn stat(process: u32) -> Option<(u32, char)> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // After the name, which may hold anything in parentheses.
+    let mut words = text.rsplit_once(") ")?.1.split(' ');
+    let state = words.next()?.chars().next()?;
+    Some((words.next()?.parse().ok()?, state))
+}
+
+fn children_of(parent: u32) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").expect("processes are listed");
+    let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let mut found: Vec<u32> = ids.filter(|id| stat(*id).is_some_and(|(of, state)| of == parent && state != 'Z')).collect();
+    found.sort_unstable();
+    found
 }
 
 /// Runs the program to its end.
@@ -134,25 +192,28 @@ fn two_processes_write_what_one_worker_writes() {
 #[test]
 fn processes_that_see_different_files_end() {
     let folder = Folder::new("lists");
-    for name in ["a/0.jsonl", "a/1.jsonl", "b/0.jsonl"] {
+    for name in ["a/in/0.jsonl", "a/in/1.jsonl", "b/in/0.jsonl"] {
         folder.write(name, readings(0));
     }
-    folder.write("b/1.jsonl", readings(0) + "more\n");
-    folder.write("c/0.jsonl", readings(0));
-    for other in ["b/*", "c/*"] {
-        let hosts = folder.write("hosts", local_addresses(2).expect("free ports").join("\n")).display().to_string();
-        let start = |process: &str, input: &str| {
-            let config = config(&folder, process, input);
+    folder.write("b/in/1.jsonl", readings(0) + "more\n");
+    folder.write("c/in/0.jsonl", readings(0));
+    let config = config(&folder, "config", "in");
+    let config =
+        folder.write("config.toml", lines(&config).join("\n").replace(&folder.at("in"), "in/*")).display().to_string();
+    for other in ["b", "c"] {
+        let hosts = hosts(&folder, 2);
+        let start = |process: &str, current: &str| {
             let arguments = ["run", "anomaly", "--config", &config, "-w", "1", "-n", "2", "-p", process, "-h", &hosts];
-            Process::start(&folder, &format!("process{process}"), &arguments, None)
+            Process::start_in(&folder, current, &format!("process{process}"), &arguments, None)
         };
-        let processes = [start("0", "a/*"), start("1", other)];
-        let [first, second] = processes.map(|process| process.end(&folder));
-        assert_eq!((first.code, second.code), (Some(1), Some(1)), "{other}: {first:?} {second:?}");
-        assert!(first.err.contains("process 1: does not see the same input files as process 0"), "{first:?}");
-        assert!(first.err.contains("every host must see the same list of files"), "{first:?}");
-        let lost = "meterflow: process 0: the connection to it is lost";
-        assert!(second.err.starts_with(lost) && !second.err.contains("panicked"), "{second:?}");
+        let processes = [start("0", "a"), start("1", other)];
+        let said = processes.map(|process| process.end(&folder));
+        for said in said {
+            assert_eq!(said.code, Some(1), "{other}: {said:?}");
+            assert!(said.err.contains("process 1: does not see the same input files as process 0"), "{said:?}");
+            assert!(said.err.contains("every host must see the same list of files"), "{said:?}");
+            assert!(!said.err.contains("panicked"), "{said:?}");
+        }
     }
 }
 
@@ -295,4 +356,169 @@ fn a_failing_run_is_given_up() {
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.err.contains("without --state nothing is kept: after a crash the run starts over"), "{said:?}");
     assert!(said.err.contains("ended with exit code 1; the job has ended") && !said.err.contains("again"), "{said:?}");
+}
+
+/// A configuration whose input takes minutes.
+fn endless(folder: &Folder, name: &str) -> String {
+    let text = format!(
+        "[sources.readings]\nkind = \"simulator\"\nmeters = 1000\ninterval = \"1s\"\nduration = \"30d\"\n\
+         [windows]\nkind = \"tumbling\"\nsize = \"1m\"\n[detectors.limits]\n\
+         [sinks.anomalies]\nkind = \"file\"\npath = {:?}\n",
+        folder.at(&format!("{name}/anomalies.jsonl"))
+    );
+    folder.write(&format!("{name}.toml"), text).display().to_string()
+}
+
+/// A host file for so many processes on this machine.
+fn hosts(folder: &Folder, processes: usize) -> String {
+    folder.write("hosts", local_addresses(processes).expect("free ports").join("\n")).display().to_string()
+}
+
+/// Starts the processes of an endless run, each as if it were alone on its host, and waits until they work.
+fn start_apart(folder: &Folder, processes: usize) -> Vec<Process> {
+    let (config, hosts, count) = (endless(folder, "apart"), hosts(folder, processes), processes.to_string());
+    let start = |process: usize| {
+        let index = process.to_string();
+        let arguments = ["run", "anomaly", "--config", &config, "-w", "1", "-n", &count, "-p", &index, "-h", &hosts];
+        Process::start(folder, &format!("process{process}"), &arguments, None)
+    };
+    let all = (0..processes).map(start).collect();
+    wait_for("the first results", || fs::metadata(folder.at("apart/anomalies.jsonl")).is_ok_and(|file| file.len() > 0));
+    all
+}
+
+#[test]
+fn a_killed_process_is_named_by_the_others() {
+    let folder = Folder::new("killed");
+    let all = start_apart(&folder, 3);
+    all[1].signal(9);
+    let begin = Stopwatch::start();
+    let [first, second, third] =
+        <[Process; 3]>::try_from(all).ok().expect("three processes").map(|process| process.end(&folder));
+    assert!(begin.seconds() < 5.0, "it was noticed after {} s", begin.seconds());
+    assert_eq!((first.code, second.code, third.code), (Some(1), None, Some(1)), "{first:?} {third:?}");
+    assert!(first.err.contains("meterflow: process 1 at 127.0.0.1:"), "{first:?}");
+    assert!(third.err.contains("meterflow: process "), "{third:?}");
+    for said in [first, third] {
+        assert!(said.err.matches("the connection to it is lost").count() <= 1 && !said.err.contains("panicked"), "{said:?}");
+    }
+}
+
+#[test]
+fn a_stopped_process_is_given_up_and_ends_when_it_wakes() {
+    let folder = Folder::new("stopped");
+    let mut all = start_apart(&folder, 2);
+    all[1].signal(19);
+    let begin = Stopwatch::start();
+    let sleeper = all.pop().expect("process 1");
+    let first = all.pop().expect("process 0").end(&folder);
+    assert!(begin.seconds() < 5.0, "it was noticed after {} s", begin.seconds());
+    assert_eq!(first.code, Some(1), "{first:?}");
+    assert!(first.err.contains("meterflow: process 1 at 127.0.0.1:"), "{first:?}");
+    assert!(first.err.contains("nothing was heard of it for 3 s: it is stopped, or cut off"), "{first:?}");
+    std::thread::sleep(Duration::from_millis(1_500));
+    sleeper.signal(18);
+    let begin = Stopwatch::start();
+    let second = sleeper.end(&folder);
+    assert!(begin.seconds() < 5.0 && second.code == Some(1), "{second:?}");
+    assert!(second.err.contains("meterflow: this process: stood still for "), "{second:?}");
+}
+
+#[test]
+fn strangers_at_the_door_change_nothing() {
+    let folder = Folder::new("strangers");
+    folder.write("in.jsonl", readings(0));
+    let (config, hosts) = (config(&folder, "out", "in.jsonl"), hosts(&folder, 3));
+    let address = lines(&hosts)[0].clone();
+    let start = |count: &str, process: &str| {
+        let arguments = ["run", "anomaly", "--config", &config, "-w", "1", "-n", count, "-p", process, "-h", &hosts];
+        Process::start(&folder, &format!("process{process}of{count}"), &arguments, None)
+    };
+    let zero = start("2", "0");
+    let mut held = Vec::new();
+    wait_for("process 0 to listen", || {
+        held.extend(TcpStream::connect(&address));
+        !held.is_empty()
+    });
+    for said in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"meterflw", &[255; 1000], b""] {
+        let mut socket = TcpStream::connect(&address).expect("process 0 listens");
+        socket.write_all(said).expect("it takes bytes");
+        held.push(socket);
+    }
+    zero.says(&folder, "is turned away: it ");
+    // One that believes in another number of processes.
+    let wrong = start("3", "1").end(&folder);
+    assert_eq!(wrong.code, Some(1), "{wrong:?}");
+    assert!(wrong.err.contains("process 1: is one of 3 processes (-n), process 0 one of 2; "), "{wrong:?}");
+    let right = start("2", "1").end(&folder);
+    let zero = zero.end(&folder);
+    assert_eq!((zero.code, right.code), (Some(0), Some(0)), "{zero:?} {right:?}");
+    assert!(lines(folder.at("out/anomalies.jsonl")).len() > 5);
+
+    // The same while a job runs.
+    let mut all = start_apart(&folder, 2);
+    let address = lines(folder.at("hosts"))[0].clone();
+    for said in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 1000], b""] {
+        let mut socket = TcpStream::connect(&address).expect("process 0 listens");
+        socket.write_all(said).expect("it takes bytes");
+        held.push(socket);
+    }
+    all[0].says(&folder, "is turned away: it ");
+    let ended = |process: &mut Process| process.child.try_wait().expect("it can be waited for").is_some();
+    assert!(!all.iter_mut().any(ended), "a stranger ended the job");
+    all[0].signal(9);
+    all.into_iter().for_each(|process| drop(process.end(&folder)));
+}
+
+#[test]
+fn a_supervisor_starts_all_again_and_ends_them_with_itself() {
+    let folder = Folder::new("supervised");
+    let (config, state) = (endless(&folder, "out"), folder.at("state"));
+    let arguments = ["run", "anomaly", "--config", &config, "-w", "1", "-n", "3", "--state", &state];
+    let supervisor = Process::start(&folder, "supervisor", &arguments, None);
+    let before = supervisor.children(3);
+    wait_for("the lease", || fs::exists(folder.at("state/lease")).expect("a folder"));
+    kill(before[1], 9);
+    supervisor.says(&folder, "process 1 ended with signal 9; starting again in 0.1 s (1 of at most 10 times within 10m)");
+    let after = supervisor.children(3);
+    assert!(after.iter().all(|process| !before.contains(process)), "{before:?} {after:?}");
+    supervisor.signal(9);
+    wait_for("their end", || after.iter().all(|process| stat(*process).is_none_or(|(_, state)| state == 'Z')));
+    assert_eq!(supervisor.end(&folder).code, None);
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let folder = Folder::new("signals");
+    for (signal, code) in [(15, 143), (2, 130)] {
+        let (config, state) = (endless(&folder, "out"), folder.at(&format!("state{signal}")));
+        let arguments = ["run", "anomaly", "--config", &config, "-w", "1", "--state", &state];
+        let supervisor = Process::start(&folder, &format!("signal{signal}"), &arguments, None);
+        let child = supervisor.children(1)[0];
+        // It cannot stop cleanly.
+        kill(child, 19);
+        supervisor.signal(signal);
+        supervisor.says(&folder, "asks for a stop; what was read is finished first");
+        assert!(stat(child).is_some(), "it is waited for");
+        supervisor.signal(signal);
+        let said = supervisor.end(&folder);
+        assert!(said.code == Some(code) && said.err.contains("stopped at once by a second signal"), "{said:?}");
+        assert!(stat(child).is_none(), "its process is left");
+    }
+}
+
+#[test]
+fn a_state_folder_has_one_run_at_a_time() {
+    let folder = Folder::new("one-run");
+    let (config, state) = (endless(&folder, "out"), folder.at("state"));
+    let arguments = ["run", "anomaly", "--config", &config, "-w", "1", "--state", &state];
+    let first = Process::start(&folder, "first", &arguments, None);
+    wait_for("the lease", || fs::metadata(folder.at("state/lease")).is_ok_and(|file| file.len() > 0));
+    let second = Process::start(&folder, "second", &arguments, None).end(&folder);
+    assert_eq!(second.code, Some(1), "{second:?}");
+    let holder = format!("state/lease: another run uses this state folder: process id {} on ", first.children(1)[0]);
+    assert!(second.err.contains(&holder), "{holder}: {second:?}");
+    assert!(second.err.contains("exit code 3; the job has ended") && !second.err.contains("again"), "{second:?}");
+    first.signal(9);
+    first.end(&folder);
 }

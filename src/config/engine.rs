@@ -30,6 +30,12 @@ pub const KEYS: &[Key] = &[
         default: Some("\"5s\""),
         doc: "Time between snapshots of all state, with --state: what was read since the last one is read again after a crash.",
     },
+    Key {
+        name: "stall_timeout",
+        kind: Kind::Duration(1_000, 86_400_000),
+        default: Some("\"60s\""),
+        doc: "A run ends, or starts again with --state, when nothing has been committed for so long although it should.",
+    },
 ];
 
 /// The engine's settings.
@@ -43,6 +49,8 @@ pub struct Engine {
     pub max_ticks_in_flight: usize,
     /// Time between snapshots, ms.
     pub snapshot_interval: i64,
+    /// How long nothing may be committed although ticks are open, ms.
+    pub stall_timeout: u64,
 }
 
 /// Reads the table.
@@ -53,5 +61,6 @@ pub fn read(section: &Section, findings: &mut Findings) -> Engine {
         tick_size: values.size("tick_size").unwrap_or(4 << 20),
         max_ticks_in_flight: values.integer("max_ticks_in_flight").unwrap_or(4) as usize,
         snapshot_interval: values.duration("snapshot_interval").unwrap_or(5_000),
+        stall_timeout: values.duration("stall_timeout").unwrap_or(60_000) as u64,
     }
 }

@@ -1,6 +1,7 @@
 //! What the threads of a job tell each other beside the data: that it shall stop, whether this process may still act, and
 //! how far the job has come. All of it may be used from any thread.
 
+use crate::error::{Error, fatal};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,6 +48,19 @@ impl fmt::Debug for StopRequest {
     }
 }
 
+/// All of it, for those who build a dataflow.
+#[derive(Clone, Default, Debug)]
+pub struct Health {
+    /// That the job shall stop.
+    pub stop: StopRequest,
+    /// Whether this process may still act.
+    pub alive: Alive,
+    /// How far the job has come.
+    pub vitals: Arc<Vitals>,
+    /// Where the steps of this process are.
+    pub steps: Steps,
+}
+
 /// Whether this process may still do something that others see. A process that was stopped or cut off for so long that the
 /// job goes on without it must ask before each effect.
 #[derive(Clone)]
@@ -61,6 +75,19 @@ impl Alive {
     /// Whether it may.
     pub fn is_alive(&self) -> bool {
         (self.0)()
+    }
+
+    /// Both must agree.
+    pub fn and(self, other: Alive) -> Alive {
+        Alive::new(move || self.is_alive() && other.is_alive())
+    }
+
+    /// Ends this process if it may not.
+    pub fn or_end(&self) {
+        if !self.is_alive() {
+            let message = "the job goes on without it: it stood still or was cut off";
+            fatal(&Error::cluster("this process", message));
+        }
     }
 }
 
@@ -86,6 +113,30 @@ pub struct Vitals {
     pub committed: AtomicU64,
     /// Whether there is input that has not been cut: without it, and with all ticks committed, nothing is wanted.
     pub input_waits: AtomicBool,
+}
+
+/// Says, when somebody asks, where the steps of this process are: frontier tick and queue of each.
+#[derive(Clone, Default)]
+pub struct Steps(Arc<Mutex<Vec<Describe>>>);
+
+type Describe = Box<dyn Fn() -> String + Send>;
+
+impl Steps {
+    /// Adds a step; `describe` is called on any thread.
+    pub fn add(&self, describe: impl Fn() -> String + Send + 'static) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(describe));
+    }
+
+    /// A line for each step.
+    pub fn describe(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|describe| describe()).collect()
+    }
+}
+
+impl fmt::Debug for Steps {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        write!(out, "Steps({:?})", self.describe())
+    }
 }
 
 #[cfg(test)]

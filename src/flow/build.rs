@@ -4,7 +4,8 @@ use crate::config::Settings;
 use crate::drivers::commit::{SharedManifest, collect, committer};
 use crate::drivers::coordinator::{Committed, Plan, coordinator};
 use crate::drivers::gather::gather;
-use crate::drivers::health::Alive;
+
+use crate::drivers::health::{Alive, Health};
 use crate::drivers::keep::Spooler;
 use crate::drivers::reader::Reader;
 use crate::drivers::snapshot::{self, Snapshots};
@@ -44,6 +45,8 @@ pub struct JobView {
     pub kept: Option<KeptLines>,
     /// When lines leave.
     pub delivery: Delivery,
+    /// What is told beside the data: stop, still alive, how far.
+    pub health: Health,
 }
 
 /// Where what is to be shown is kept.

@@ -1,13 +1,13 @@
 //! Runs a job that keeps state: recovers, joins the incarnation, runs, and says in the state folder that it is complete.
 
-use crate::drivers::health::Alive;
 use crate::error::Error;
 use crate::model::commit::{JobRecord, PartitionRecord};
 use crate::model::job::JobState;
+use crate::runtime::lease::Lease;
 use crate::runtime::open::{self, Listing};
 use crate::runtime::storage::{self, Begun, Found};
 use crate::runtime::totals::Totals;
-use crate::runtime::{Job, Outcome, Progress, Stored, Work, connect, work};
+use crate::runtime::{Job, Outcome, Progress, Stored, Work, connect, link, work};
 use crate::time::{self, Stopwatch};
 use std::sync::Arc;
 
@@ -21,28 +21,43 @@ pub(super) fn run(
 ) -> Result<Outcome, Error> {
     let process = job.cluster.process;
     let totals = Totals::new(job.settings.sources.keys().map(String::as_str), progress);
+    // Before anything is read: nobody else may write there.
+    let lease = (process == 0).then(|| Lease::take(&state.folder, |error| link::end(&error))).transpose()?;
     let mut found = storage::find(&state.folder, None)?;
     let records = open::records(listing)?;
     found.check(job.dataflow.name, &records)?;
     if let Some(counts) = found.complete() {
         eprintln!("meterflow: {}: this run is complete; there is nothing to do", state.folder.display());
         totals.count(&counts);
+        lease.map(Lease::release).transpose()?;
         return Ok(totals.outcome(started, process));
     }
     let record = record(&job, &found, listing, records)?;
-    let (begun, log, connected) = match job.cluster.process {
+    let input = open::hash(listing);
+    let (begun, log, connected) = match process {
         0 => {
             if !job.only_replay {
                 found.drop_steps(&state.dropped)?;
             }
-            let (begun, log) = found.begin(&record)?;
-            (begun, Some(log), connect::connect(&job.cluster)?)
+            let mut begun = None;
+            let grant = || {
+                let (of, log) = found.begin(&record)?;
+                let incarnation = of.incarnation;
+                begun = Some((of, log));
+                Ok(incarnation)
+            };
+            let connected = connect::connect(&job, input, lease.as_ref(), grant)?;
+            let (begun, log) = begun.ok_or_else(|| Error::internal("nothing was granted"))?;
+            (begun, Some(log), connected)
         }
         _ => {
-            let connected = connect::connect(&job.cluster)?;
-            (join(state)?, None, connected)
+            let connected = connect::connect(&job, input, None, || Ok(0))?;
+            (join(state, connected.incarnation)?, None, connected)
         }
     };
+    if let Some(lease) = &lease {
+        lease.set_incarnation(begun.incarnation)?;
+    }
     let resume = begun.resume(job.only_replay)?;
     let stop = job.stop.clone();
     let threads = begun.start(&job.cluster)?;
@@ -50,7 +65,7 @@ pub(super) fn run(
     let opened = open::open(&job, listing, now, &resume, Some(record.block))?;
     let (manifest, writer) = match log {
         Some(log) => {
-            let (manifest, writer) = begun.commit_to(log, record, totals.clone(), Alive::default())?;
+            let (manifest, writer) = begun.commit_to(log, record, totals.clone(), connected.health.alive.clone())?;
             (Some(manifest), Some(writer))
         }
         None => (None, None),
@@ -60,6 +75,7 @@ pub(super) fn run(
     if let Some(writer) = writer {
         writer.finish()?;
     }
+    lease.map(Lease::release).transpose()?;
     if stop.is_raised() {
         eprintln!("meterflow: stopped; started again with the same state folder it goes on");
     }
@@ -86,9 +102,8 @@ fn record(job: &Job, found: &Found, listing: &Listing, partitions: Vec<Partition
     Ok(JobRecord { settings: job.given.clone(), ..known.clone() })
 }
 
-/// Another process than 0: what the newest incarnation, which process 0 has just begun, goes on from.
-fn join(state: &JobState) -> Result<Begun, Error> {
-    let incarnation = storage::find(&state.folder, None)?.newest();
+/// Another process than 0: what the incarnation that process 0 has begun goes on from.
+fn join(state: &JobState, incarnation: u64) -> Result<Begun, Error> {
     Ok(storage::find(&state.folder, Some(incarnation))?.join(incarnation))
 }
 

@@ -2,13 +2,24 @@
 
 mod cluster;
 mod connect;
+mod door;
 mod kept;
+pub mod lease;
+pub mod link;
+mod meet;
 pub mod memory;
+mod mesh;
 mod open;
+mod random;
 pub mod signals;
 mod storage;
 pub mod supervise;
 mod totals;
+pub mod watchdog;
+mod wire;
+
+#[cfg(test)]
+mod tests;
 
 pub use cluster::Cluster;
 pub use kept::is_unsettled;
@@ -17,7 +28,7 @@ pub use totals::{Outcome, Progress};
 use crate::config::Settings;
 use crate::drivers::commit::SharedManifest;
 use crate::drivers::coordinator::Plan;
-use crate::drivers::health::StopRequest;
+use crate::drivers::health::{Health, StopRequest};
 use crate::drivers::plan;
 use crate::drivers::resume::Resume;
 use crate::drivers::snapshot::Snapshots;
@@ -27,11 +38,14 @@ use crate::flow::{self, Dataflow, JobView};
 use crate::model::control::Tick;
 use crate::model::job::{Delivery, JobState};
 use crate::time;
+use link::{Link, Message};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use timely::WorkerConfig;
 use totals::Totals;
+use watchdog::Watchdog;
 
 /// A dataflow with everything that is needed to run it.
 #[derive(Clone)]
@@ -70,7 +84,7 @@ pub fn run(job: Job, progress: Arc<Progress>) -> Result<Outcome, Error> {
     let listing = open::list(&settings)?;
     match &job.state {
         None => {
-            let (now, connected) = (time::now_ms(), connect::connect(&job.cluster)?);
+            let (now, connected) = (time::now_ms(), connect::connect(&job, open::hash(&listing), None, || Ok(0))?);
             let totals = Totals::new(job.settings.sources.keys().map(String::as_str), progress);
             let opened = open::open(&job, &listing, now, &Resume::default(), None)?;
             work(Work { job, now, opened, connected, resume: Resume::default(), totals: totals.clone(), stored: None })?;
@@ -106,8 +120,10 @@ struct Stored {
 
 /// Runs the workers of this process to their end.
 fn work(work: Work) -> Result<(), Error> {
-    let Work { job, now, opened, connected: (builders, others), resume, totals, stored } = work;
-    let engine = job.settings.engine;
+    let Work { job, now, opened, connected, resume, totals, stored } = work;
+    let (process, engine) = (job.cluster.process, job.settings.engine);
+    let connect::Connected { builders, others, link, health, .. } = connected;
+    let watchdog = (process == 0).then(|| watch(&health, link.clone(), engine.stall_timeout)).transpose()?;
     let plan = Plan {
         processes: job.cluster.processes as u32,
         out_of_orderness: opened.out_of_orderness,
@@ -144,6 +160,7 @@ fn work(work: Work) -> Result<(), Error> {
             }),
             kept: kept.map(|(threads, _, _)| threads.kept.clone()),
             delivery: kept.map_or(Delivery::ExactlyOnce, |(_, state, _)| state.delivery),
+            health: health.clone(),
         };
         let logged = manifest.lock().unwrap_or_else(PoisonError::into_inner).take_if(|_| worker.index() == 0);
         let manifest: SharedManifest = match logged {
@@ -159,5 +176,25 @@ fn work(work: Work) -> Result<(), Error> {
     for worker in workers.join() {
         worker.map_err(Error::internal)?;
     }
+    drop(watchdog);
+    if let Some(link) = link {
+        link.finish(process);
+    }
     Ok(())
+}
+
+/// How long other processes have to print where they are before a job that hangs is ended.
+const TO_PRINT: Duration = Duration::from_millis(300);
+
+/// Starts the watchdog of process 0.
+fn watch(health: &Health, link: Option<Link>, limit: u64) -> Result<Watchdog, Error> {
+    let steps = health.steps.clone();
+    let on_stall = move |error| {
+        if let Some(link) = link {
+            link.send(Message::Dump);
+            std::thread::sleep(TO_PRINT);
+        }
+        link::end(&error)
+    };
+    watchdog::watch(health.vitals.clone(), limit, move || steps.describe(), on_stall)
 }

@@ -81,6 +81,12 @@ pub(super) fn block(settings: &Settings, listing: &Listing) -> u64 {
     settings.engine.block_size.unwrap_or_else(|| block_size(partitions))
 }
 
+/// A hash of all of it: the same for two processes that see the same.
+pub(super) fn hash(listing: &Listing) -> u64 {
+    let hashes: Vec<u8> = listing.0.iter().flat_map(|source| source.listed.fingerprint().to_le_bytes()).collect();
+    murmur3(&hashes, 0)[0]
+}
+
 /// All partitions, as they are recorded at the first start.
 pub(super) fn records(listing: &Listing) -> Result<Vec<PartitionRecord>, Error> {
     let mut records = Vec::new();

@@ -45,14 +45,21 @@ pub fn exit_code(signal: i32) -> u8 {
 pub fn stop_on_signals(stop: StopRequest) -> Result<(), Error> {
     let is_child = std::env::var_os(CHILD).is_some();
     on_signal(move |count, signal| {
-        let is_heard = stop.raise();
-        if !is_heard || (count > 1 && !is_child) {
+        stop_or_end(&stop, signal);
+        if count > 1 && !is_child {
             end(signal);
         }
         if count == 1 && !is_child {
             eprintln!("meterflow: {} asks for a stop; what was read is finished first, a second one ends it", name(signal));
         }
     })
+}
+
+/// Asks for a stop; ends the process as `signal` does when nobody would stop.
+pub fn stop_or_end(stop: &StopRequest, signal: i32) {
+    if !stop.raise() {
+        end(signal);
+    }
 }
 
 /// The name of a signal that is handled here.

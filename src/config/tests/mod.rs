@@ -169,7 +169,13 @@ fn values_arrive_as_they_were_said() {
     assert_eq!(settings.archive, Some(archive));
     assert_eq!(
         settings.engine,
-        Engine { block_size: Some(65_536), tick_size: 100, max_ticks_in_flight: 1, snapshot_interval: 5_000 }
+        Engine {
+            block_size: Some(65_536),
+            tick_size: 100,
+            max_ticks_in_flight: 1,
+            snapshot_interval: 5_000,
+            stall_timeout: 60_000
+        }
     );
 }
 

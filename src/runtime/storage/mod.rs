@@ -46,11 +46,6 @@ impl Found {
         self.recovered.as_ref().map(|recovered| &recovered.job)
     }
 
-    /// The newest incarnation; 0: there was none.
-    pub(super) fn newest(&self) -> u64 {
-        self.recovered.as_ref().map_or(0, |recovered| recovered.incarnation)
-    }
-
     /// Whether ticks have been committed since the last snapshot.
     pub(super) fn is_unsettled(&self) -> bool {
         self.recovered.as_ref().is_some_and(|recovered| !recovered.commits.is_empty() && !recovered.complete)
