@@ -21,6 +21,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
+use std::time::Duration;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
 use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
 use timely::communication::{Config, Hooks};
@@ -163,6 +164,9 @@ impl Drop for Porter {
 /// When a connection is lost, timely panics with this (and says that others may look for it).
 const LOST: &str = "timely communication error: ";
 
+/// How much later a loss is believed here than on a control connection.
+const CONTROL_FIRST: Duration = Duration::from_millis(200);
+
 /// From now on, a lost connection ends this process with a message: without one of them the job cannot go on.
 fn end_with_the_others(link: Link) {
     let before = std::panic::take_hook();
@@ -173,6 +177,8 @@ fn end_with_the_others(link: Link) {
         let thread = thread::current().name().unwrap_or_default().to_owned();
         let other = thread.rsplit('-').next().unwrap_or_default();
         let error = Error::cluster(format!("process {other}"), format!("the connection to it is lost ({message})"));
+        // The control connections know better who was lost first.
+        thread::sleep(CONTROL_FIRST);
         link.lose(error.with_hint("if it has ended, what it said tells why"));
         // A panic would abort before the process has ended with its message.
         loop {

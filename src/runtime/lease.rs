@@ -10,8 +10,9 @@ use crate::runtime::link::slept;
 use crate::runtime::random::random;
 use crate::time::{now_ms, uptime_ms};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -213,22 +214,33 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
     let begin = uptime_ms();
     loop {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        match file.try_lock() {
-            // Where there are no locks, the counter must do.
-            Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => return Err(error),
-            Err(TryLockError::WouldBlock) => {
+        match flock(&file) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if uptime_ms() - begin > ENDING {
                     return Ok(None);
                 }
             }
+            // Where there are no locks, the counter must do.
+            Err(error) if !matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS)) => {
+                return Err(error);
+            }
             // The file may have been replaced between the two calls.
-            Ok(()) | Err(TryLockError::Error(_)) => {
+            _ => {
                 if fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|own| own.ino() == there.ino())) {
                     return Ok(Some(file));
                 }
             }
         }
         thread::sleep(LOOK);
+    }
+}
+
+/// Locks a file, if nobody else has.
+fn flock(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open as long as `file` is borrowed.
+    match unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

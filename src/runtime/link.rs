@@ -40,6 +40,8 @@ enum Frame {
     /// Yes; the time of the question.
     Answer(u64),
     Message(Message),
+    /// This process ends because another one is lost: where, what, and what would help.
+    Lost([String; 3]),
     /// This process has done its part.
     Bye,
 }
@@ -160,6 +162,7 @@ impl Link {
                 Ok(Frame::Ask(time)) => peer.tell(&Frame::Answer(time)),
                 Ok(Frame::Answer(time)) => drop(peer.proven.fetch_max(time, SeqCst)),
                 Ok(Frame::Message(message)) => (self.0.on_message)(peer.process, message),
+                Ok(Frame::Lost([place, message, hint])) => self.lose(Error::cluster(place, message).with_hint(hint)),
                 Ok(Frame::Bye) => peer.is_done.store(true, SeqCst),
                 Err(_) if peer.is_done.load(SeqCst) || self.0.is_done.load(SeqCst) => return,
                 Err(error) => {
@@ -200,10 +203,12 @@ impl Link {
             return;
         }
         let stood = uptime_ms().saturating_sub(self.0.looked.load(SeqCst));
-        (self.0.on_lost)(match stood > SILENCE {
-            true => slept(stood),
-            false => error,
-        });
+        if stood > SILENCE {
+            return (self.0.on_lost)(slept(stood));
+        }
+        // One loss brings the next: without this the others would name this process.
+        self.tell(&Frame::Lost([error.place.clone(), error.message.clone(), error.hint.clone()]));
+        (self.0.on_lost)(error);
     }
 }
 
@@ -280,6 +285,15 @@ mod tests {
         second.link.finish(1);
         waits.join().unwrap();
         assert!(first.lost.try_recv().is_err() && second.lost.try_recv().is_err());
+    }
+
+    #[test]
+    fn all_name_the_one_that_was_lost_first() {
+        let [a, b] = pair();
+        let (first, second) = (start(1, a), start(0, b));
+        first.link.lose(Error::cluster("process 2", "has ended"));
+        let [first, second] = [first, second].map(|end| end.lost.recv_timeout(SOON).unwrap().to_string());
+        assert_eq!([first.as_str(), second.as_str()], ["process 2: has ended"; 2]);
     }
 
     #[test]
