@@ -45,6 +45,8 @@ pub struct Cells {
     texts: [Span; MAX_NAMES],
     wrongs: Vec<Wrong>,
     own: Vec<u8>,
+    /// Characters that the last numbers had from their points on.
+    rests: [u8; 2 * MAX_NAMES],
 }
 
 /// Values that make a reading.
@@ -80,6 +82,7 @@ impl Cells {
             texts: [Span::default(); MAX_NAMES],
             wrongs: Vec::new(),
             own: Vec::new(),
+            rests: [0; 2 * MAX_NAMES],
         }
     }
 
@@ -94,6 +97,13 @@ impl Cells {
         if !self.own.is_empty() {
             self.own.clear();
         }
+    }
+
+    /// How many characters the last number of a field had from its point on, for reading the next. Fields that are not in
+    /// the format have numbers from [`MAX_NAMES`] on.
+    #[inline(always)]
+    pub fn rest(&mut self, cell: u8) -> &mut u8 {
+        &mut self.rests[usize::from(cell) % (2 * MAX_NAMES)]
     }
 
     /// The value is a finite number.

@@ -7,7 +7,7 @@ use crate::codec::cells::{Cells, Span};
 use crate::codec::fields::{Fields, FormatError, Role};
 use crate::codec::number::{Decimal, short};
 use crate::codec::problem::{self, Problem};
-use crate::codec::scan::{Expected, Fault, fault, window};
+use crate::codec::scan::{Expected, Fault, fault, near};
 use crate::codec::time::TimeReader;
 use crate::codec::{BYTE_ORDER_MARK, Format};
 use std::fmt;
@@ -124,9 +124,9 @@ fn value(bytes: &[u8], found: &Cell, cell: u8, role: Role, values: &mut Cells, t
         true => values.keep(|out| out.extend(found.content(bytes))),
     };
     let number = || Decimal::scan(bytes, found.start).ok().filter(|decimal| decimal.end == found.end);
-    let usual = window(bytes, found.start).filter(|_| role == Role::Channel).and_then(short);
+    let short = |values: &mut Cells| short(near(bytes, found.start)?, values.rest(cell));
     match role {
-        Role::Channel => match usual.filter(|(_, length)| found.start + length == found.end) {
+        Role::Channel => match short(values).filter(|(_, length)| found.start + length == found.end) {
             Some((value, _)) => values.number(cell, value),
             None => match number() {
                 Some(decimal) => values.channel_number(cell, &decimal, bytes),

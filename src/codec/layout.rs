@@ -6,7 +6,8 @@
 //! values at the top level of an object means the same wherever it comes, so this changes nothing but the speed.
 
 use crate::codec::fields::{Fields, MAX_NAMES, Role};
-use crate::codec::scan::Window;
+use crate::codec::names::{Name, Names};
+use crate::codec::scan::{Chunk, Literal, Window};
 
 /// The place before the first field.
 pub const START: u8 = 0;
@@ -14,10 +15,14 @@ pub const START: u8 = 0;
 pub const END: u8 = u8::MAX;
 /// The place behind a field that we do not know, when it has no place of its own.
 const UNKNOWN: u8 = 1;
+/// The cell of a field that we do not know, and more.
+const IGNORED: u8 = MAX_NAMES as u8;
 /// The place of cell 0; the other cells follow.
 const CELLS: u8 = 2;
 /// Places of their own for names that are not in the format.
-const LEARNT_NAMES: usize = 40;
+pub const LEARNT_NAMES: usize = 40;
+/// All places there can be, and more.
+const PLACES: usize = 128;
 /// Longer names that are not in the format share a place.
 const LEARNT_LENGTH: usize = 64;
 
@@ -25,11 +30,11 @@ const LEARNT_LENGTH: usize = 64;
 const STEPS: usize = 12;
 /// Longest bytes remembered.
 const LONGEST: usize = 2 * CHUNK - 1;
-const CHUNK: usize = size_of::<u128>();
+const CHUNK: usize = size_of::<Chunk>();
 
 /// Misses after which the layout is judged.
 const JUDGED: u32 = 512;
-/// Misses for which learning is given up when it does not help; doubled each time.
+/// Records for which learning is given up when it does not help; doubled each time.
 const PAUSE: u32 = 1 << 13;
 const LONGEST_PAUSE: u32 = 1 << 20;
 
@@ -45,16 +50,13 @@ pub struct Step {
     pub role: Role,
     /// Its cell.
     pub cell: u8,
-    length: u8,
-    head: u128,
-    head_mask: u128,
-    tail: u128,
-    tail_mask: u128,
+    length: usize,
+    head: Literal,
+    tail: Literal,
 }
 
-/// A step that no bytes match: under an empty mask they are 0.
-const NO_STEP: Step =
-    Step { to: START, role: Role::Ignored, cell: 0, length: 0, head: 1, head_mask: 0, tail: 0, tail_mask: 0 };
+/// A step that no bytes match.
+const NO_STEP: Step = Step { to: START, role: Role::Ignored, cell: 0, length: 0, head: Literal::NONE, tail: Literal::NONE };
 
 /// What is known of a place.
 #[derive(Clone, Copy)]
@@ -73,24 +75,33 @@ impl Place {
 
 /// The learnt layout.
 pub struct Layout {
-    places: Vec<Place>,
+    places: Box<[Place; PLACES]>,
+    /// How many places there are.
+    count: usize,
     names: Names,
+    /// Names as they stand in a block when they have escapes.
+    spellings: Names,
     /// Names and places of the format alone.
     fixed: usize,
     records: u32,
     misses: u32,
-    /// Misses to go until we learn again.
+    /// Records to go until we learn again.
     paused: u32,
-    /// For how many misses we pause the next time; 0: we learn anew at once.
+    /// For how many records we pause the next time; 0: we learn anew at once.
     pause: u32,
 }
 
 impl Layout {
+    const ENOUGH: () = assert!(CELLS as usize + MAX_NAMES + LEARNT_NAMES <= PLACES);
+
     /// Nothing is learnt yet.
     pub fn new(fields: &Fields) -> Layout {
+        let () = Layout::ENOUGH;
         let mut layout = Layout {
-            places: vec![Place::new(Role::Ignored, 0); usize::from(CELLS)],
+            places: Box::new([Place::new(Role::Ignored, IGNORED); PLACES]),
+            count: usize::from(CELLS),
             names: Names::new(),
+            spellings: Names::new(),
             fixed: 0,
             records: 0,
             misses: 0,
@@ -98,59 +109,89 @@ impl Layout {
             pause: 0,
         };
         for (cell, (name, role)) in fields.names().enumerate() {
-            layout.places.push(Place::new(role, cell as u8));
+            layout.add_place(role, cell as u8);
             layout.names.add(name.as_bytes(), CELLS + cell as u8);
         }
-        layout.fixed = layout.places.len();
+        layout.fixed = layout.count;
         layout
     }
 
     /// What the field of a place is, and its cell.
     #[inline(always)]
     pub fn field(&self, place: u8) -> (Role, u8) {
-        let place = &self.places[usize::from(place)];
+        let place = &self.places[usize::from(place) % PLACES];
         (place.role, place.cell)
     }
 
-    /// Notes that a record begins. Only then may places go.
+    fn add_place(&mut self, role: Role, cell: u8) -> u8 {
+        self.places[self.count] = Place::new(role, cell);
+        self.count += 1;
+        (self.count - 1) as u8
+    }
+
+    /// Gives up learning at once, for tests of what is read without.
+    #[cfg(test)]
+    pub fn give_up(&mut self) {
+        self.paused = u32::MAX;
+    }
+
+    /// Notes that a record begins; whether steps are worth following in it. Only then may places go.
     #[inline(always)]
-    pub fn begin(&mut self) {
+    pub fn begin(&mut self) -> bool {
+        if self.paused > 0 {
+            self.paused -= 1;
+            return false;
+        }
         self.records = self.records.wrapping_add(1);
         if self.misses >= JUDGED {
             self.judge();
         }
+        self.paused == 0
     }
 
     /// The step from `place` that the bytes ahead take, if it is known.
     #[inline(always)]
     pub fn follow(&self, place: u8, ahead: &Ahead) -> Option<&Step> {
-        let place = &self.places[usize::from(place)];
+        let place = &self.places[usize::from(place) % PLACES];
         let usual = &place.steps[0];
         if usual.matches(ahead) { Some(usual) } else { place.other_step(ahead) }
     }
 
     /// The place of a name; a new name gets one if there is room.
-    pub fn place_of(&mut self, name: &[u8]) -> u8 {
-        if let Some(place) = self.names.find(name) {
-            return place;
+    #[inline]
+    pub fn place_of(&mut self, name: &Name) -> u8 {
+        match self.names.find(name) {
+            Some(place) => place,
+            None if self.paused > 0 => UNKNOWN,
+            None => self.new_place(name.text),
         }
-        if self.paused > 0 || name.len() > LEARNT_LENGTH || self.places.len() - self.fixed >= LEARNT_NAMES {
+    }
+
+    /// The place of a name that is spelled with escapes, if that spelling has been [learnt](Layout::learn_spelling).
+    #[inline]
+    pub fn place_of_spelling(&self, name: &Name) -> Option<u8> {
+        self.spellings.find(name)
+    }
+
+    /// Remembers how a name was spelled, with escapes: there may be a name that looks the same without.
+    pub fn learn_spelling(&mut self, name: &[u8], place: u8) {
+        if place != UNKNOWN && name.len() <= LEARNT_LENGTH && self.spellings.has_room() {
+            self.spellings.add(name, place);
+        }
+    }
+
+    fn new_place(&mut self, name: &[u8]) -> u8 {
+        if name.len() > LEARNT_LENGTH || self.count - self.fixed >= LEARNT_NAMES {
             return UNKNOWN;
         }
-        let place = self.places.len() as u8;
-        self.places.push(Place::new(Role::Ignored, 0));
+        let place = self.add_place(Role::Ignored, IGNORED + self.count as u8 % IGNORED);
         self.names.add(name, place);
         place
     }
 
     /// Notes that `literal`, which [`Layout::follow`] did not find behind `from`, led to `to`, and remembers it.
     pub fn learn(&mut self, from: u8, literal: &[u8], to: u8) {
-        if self.paused > 0 {
-            self.paused -= 1;
-            (self.records, self.misses) = (0, 0);
-            return;
-        }
-        let (role, cell) = if to == END { (Role::Ignored, 0) } else { self.field(to) };
+        let (role, cell) = if to == END { (Role::Ignored, IGNORED) } else { self.field(to) };
         let place = &mut self.places[usize::from(from)];
         let step = Step::new(literal, to, role, cell);
         // Close to the end of a block nothing is compared; that is no miss.
@@ -180,8 +221,9 @@ impl Layout {
 
     fn forget(&mut self) {
         self.names.keep(self.fixed - usize::from(CELLS));
-        self.places.truncate(self.fixed);
-        for place in &mut self.places {
+        self.spellings.keep(0);
+        self.count = self.fixed;
+        for place in &mut self.places[..self.fixed] {
             *place = Place::new(place.role, place.cell);
         }
     }
@@ -197,92 +239,29 @@ impl Place {
 
 impl Step {
     fn new(literal: &[u8], to: u8, role: Role, cell: u8) -> Step {
-        let (mut padded, mut mask) = ([0; size_of::<Ahead>()], [0; size_of::<Ahead>()]);
-        let known = literal.len().min(LONGEST);
-        padded[..known].copy_from_slice(&literal[..known]);
-        mask[..known].fill(0xff);
-        let (head, head_mask) = (chunk(&padded, 0), chunk(&mask, 0));
-        let (tail, tail_mask) = (chunk(&padded, CHUNK), chunk(&mask, CHUNK));
-        Step { to, role, cell, length: known as u8, head, head_mask, tail, tail_mask }
+        let known = &literal[..literal.len().min(LONGEST)];
+        let (head, tail) = (Literal::new(known), Literal::new(known.get(CHUNK..).unwrap_or_default()));
+        Step { to, role, cell, length: known.len(), head, tail }
     }
 
     /// How many bytes lead to the value, and the window on it.
     #[inline(always)]
     pub fn value<'a>(&self, ahead: &'a Ahead) -> (usize, &'a Window) {
         // The mask changes nothing; it shows that the window is in range.
-        let length = usize::from(self.length) & LONGEST;
+        let length = self.length & LONGEST;
         (length, ahead[length..].first_chunk().expect("a window is left behind the longest step"))
     }
 
     #[inline(always)]
     fn matches(&self, ahead: &Ahead) -> bool {
-        chunk(ahead, 0) & self.head_mask == self.head
-            && (usize::from(self.length) <= CHUNK || chunk(ahead, CHUNK) & self.tail_mask == self.tail)
+        self.head.matches(chunk(ahead, 0)) && (self.length <= CHUNK || self.tail.matches(chunk(ahead, CHUNK)))
     }
 }
 
-/// Sixteen bytes of what is ahead.
+/// A chunk of what is ahead.
 #[inline(always)]
-fn chunk(ahead: &Ahead, at: usize) -> u128 {
-    u128::from_le_bytes(*ahead[at..].first_chunk().expect("there are two chunks ahead"))
-}
-
-/// Names and their places: a small hash table with open addressing.
-struct Names {
-    table: [u8; Names::SIZE],
-    entries: Vec<(Vec<u8>, u8)>,
-}
-
-impl Names {
-    /// Twice what it can hold, at least.
-    const SIZE: usize = 256;
-
-    fn new() -> Names {
-        const { assert!(2 * (MAX_NAMES + LEARNT_NAMES) <= Names::SIZE) };
-        Names { table: [0; Names::SIZE], entries: Vec::new() }
-    }
-
-    /// Where a name's entry is to be looked for: its length, its first eight bytes and its last.
-    #[inline]
-    fn slot(name: &[u8]) -> usize {
-        let head = match name.first_chunk() {
-            Some(chunk) => u64::from_le_bytes(*chunk),
-            None => name.iter().fold(0, |head, byte| head << 8 | u64::from(*byte)),
-        };
-        let last = u64::from(name.last().copied().unwrap_or(0));
-        ((head ^ last << 24 ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize
-    }
-
-    #[inline]
-    fn find(&self, name: &[u8]) -> Option<u8> {
-        let mut slot = Names::slot(name);
-        loop {
-            let entry = usize::from(self.table[slot % Names::SIZE]).checked_sub(1)?;
-            let (known, place) = &self.entries[entry];
-            if known == name {
-                return Some(*place);
-            }
-            slot += 1;
-        }
-    }
-
-    fn add(&mut self, name: &[u8], place: u8) {
-        self.entries.push((name.to_vec(), place));
-        let mut slot = Names::slot(name);
-        while self.table[slot % Names::SIZE] != 0 {
-            slot += 1;
-        }
-        self.table[slot % Names::SIZE] = self.entries.len() as u8;
-    }
-
-    /// Forgets all but the first `count` names.
-    fn keep(&mut self, count: usize) {
-        let entries = std::mem::take(&mut self.entries);
-        self.table = [0; Names::SIZE];
-        for (name, place) in entries.into_iter().take(count) {
-            self.add(&name, place);
-        }
-    }
+fn chunk(ahead: &Ahead, at: usize) -> &Chunk {
+    ahead[at..].first_chunk().expect("there are two chunks ahead")
 }
 
 #[cfg(test)]
@@ -303,9 +282,9 @@ mod tests {
     #[test]
     fn steps_are_taken_when_their_bytes_come_again() {
         let mut layout = layout();
-        let voltage = layout.place_of(b"voltage");
-        let other = layout.place_of(b"firmware");
-        assert_eq!((layout.field(voltage), layout.field(other)), ((Role::Channel, 0), (Role::Ignored, 0)));
+        let voltage = layout.place_of(&Name::new(b"voltage"));
+        let other = layout.place_of(&Name::new(b"firmware"));
+        assert_eq!((layout.field(voltage), layout.field(other)), ((Role::Channel, 0), (Role::Ignored, IGNORED + 9)));
         let literals = [",\"voltage\":", ", \"voltage\" : ", ",\"a long field na\\u006de\":", ",\"v\":"];
         for (literal, to) in literals.iter().zip([voltage, voltage, other, other]) {
             assert!(layout.follow(START, &ahead(literal)).is_none());
@@ -327,9 +306,11 @@ mod tests {
     fn miss(layout: &mut Layout, count: u32, literal: impl Fn(u32) -> String) -> u32 {
         (0..count)
             .map(|record| {
-                layout.begin();
+                if !layout.begin() {
+                    return 0;
+                }
                 let literal = literal(record);
-                let place = layout.place_of(literal.as_bytes());
+                let place = layout.place_of(&Name::new(literal.as_bytes()));
                 layout.learn(START, literal.as_bytes(), place);
                 u32::from(layout.follow(START, &ahead(&literal)).is_some())
             })
@@ -340,7 +321,7 @@ mod tests {
     fn a_layout_that_no_longer_fits_is_learnt_anew() {
         let mut layout = layout();
         assert_eq!(miss(&mut layout, 100, |record| format!("old{record:03}")), STEPS as u32);
-        assert_eq!(layout.places.len() - layout.fixed, LEARNT_NAMES);
+        assert_eq!(layout.count - layout.fixed, LEARNT_NAMES);
         let learnt = miss(&mut layout, 2 * JUDGED, |record| format!("new{}", record / 1000));
         assert!(learnt >= JUDGED, "{learnt}");
     }
@@ -352,6 +333,6 @@ mod tests {
         // Twice at the start, and after pauses of 1, 2 and 4 times the length; one of 8 times goes on.
         assert!((STEPS as u32..=5 * STEPS as u32).contains(&learnt), "{learnt}");
         assert_eq!(layout.pause, 16 * PAUSE);
-        assert!(layout.paused > 0 && layout.places.len() == layout.fixed);
+        assert!(layout.paused > 0 && layout.count == layout.fixed);
     }
 }

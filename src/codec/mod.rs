@@ -11,6 +11,8 @@ mod decoder;
 mod fields;
 mod json;
 mod layout;
+mod marks;
+mod names;
 mod number;
 #[cfg(test)]
 mod oracle;

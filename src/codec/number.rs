@@ -1,8 +1,6 @@
 //! Numbers of the JSON grammar: exact in binary (the same bits as `str::parse`) and exact in decimal, for times.
 
-use crate::codec::scan::{Fault, Window, digit_values, eight_digits, fault, non_digits, word, word_in};
-use std::hint::select_unpredictable;
-use std::num::NonZeroU64;
+use crate::codec::scan::{Fault, HIGH, Window, digit_values, eight_digits, fault, non_digits, word, word_in};
 
 /// Powers of ten that an `f64` holds exactly.
 const POWERS: [f64; 23] = [
@@ -15,37 +13,162 @@ const ROOM_FOR_ONE: u64 = 10u64.pow(18);
 /// Below this a mantissa can take eight more digits.
 const ROOM_FOR_EIGHT: u64 = 10u64.pow(11);
 
-/// The usual number: a sign, at most seven characters with at most one point, no exponent. Its value and its length;
-/// `None` for anything else, also for what is no number.
+/// How a number with so many digits before its point and so many characters from there on stands in a word, its first digit in the lowest
+/// place.
+#[derive(Clone, Copy)]
+struct Form {
+    /// Its characters.
+    all: u64,
+    /// The point, less a zero.
+    point: u64,
+    /// What makes each place overflow to its highest bit: 10 in that of a digit, 1 in that of the point.
+    limits: u64,
+    /// The digits before the point.
+    before: u64,
+    /// The digits behind it, one place lower: where the point was.
+    behind: u64,
+    /// The least that eight digits from the first on may spell: with a leading zero, they spell less.
+    least: u64,
+    /// What to divide those by.
+    scale: f64,
+}
+
+/// Longest short number, and one more.
+const LENGTHS: usize = 8;
+
+/// The forms by digits before the point and characters from the point on (none without one). Of those that cannot be, the
+/// first character would be both a zero and none.
+static FORMS: [[Form; LENGTHS]; LENGTHS] = {
+    let limits = 0x0101_0101_0101_0101 * (0x80 - 10);
+    let none = Form { all: 0, point: u64::MAX, limits, before: 0, behind: 0, least: 0, scale: 1.0 };
+    let mut forms = [[none; LENGTHS]; LENGTHS];
+    let mut whole = 1;
+    while whole < LENGTHS {
+        let least = if whole == 1 { 0 } else { 10_000_000 };
+        let (before, scale) = ((1 << (8 * whole)) - 1, POWERS[8 - whole]);
+        forms[whole][0] = Form { all: before, point: 0, limits, before, behind: 0, least, scale };
+        let mut rest = 2;
+        while whole + rest <= LENGTHS && rest < LENGTHS {
+            let all = u64::MAX >> (64 - 8 * (whole + rest));
+            let point = ((b'0' ^ b'.') as u64) << (8 * whole);
+            let limits = limits + (9 << (8 * whole));
+            forms[whole][rest] = Form { all, point, limits, before, behind: all >> 8 & !before, least, scale };
+            rest += 1;
+        }
+        whole += 1;
+    }
+    forms
+};
+
+/// Whether a character can stand behind a number, by its code: a comma, the end of an object or list, a blank.
+static ENDS: [bool; 256] = {
+    let mut ends = [false; 256];
+    let mut at = 0;
+    while at < 7 {
+        ends[b",}] \t\r\n"[at] as usize] = true;
+        at += 1;
+    }
+    ends
+};
+
+/// The usual number, of not too many digits: its value and its length; `None` for anything else, also for what is no number.
+/// Fastest with a sign or none, at most seven digits with a point among them or none, no exponent, and as many characters
+/// from the point on as the last number of that field had, which is `rest`.
 #[inline(always)]
-pub fn short(window: &Window) -> Option<(f64, usize)> {
-    let negative = window[0] == b'-';
-    // Both are loaded and one is taken: where the text starts must not wait for the sign.
-    let text = select_unpredictable(negative, word_in(window, 1), word_in(window, 0));
-    let values = digit_values(text);
-    let others = NonZeroU64::new(non_digits(values))?;
-    // Lengths count bits here, eight for a character.
-    let whole = others.trailing_zeros() & !7;
-    if whole == 0 || (values as u8 == 0 && whole > 8) {
+pub fn short(window: &Window, rest: &mut u8) -> Option<(f64, usize)> {
+    // A branch, which is foreseen, so that where the number ends need not wait for the sign.
+    if window[0] == b'-' {
+        let (value, length) = unsigned(window, 1, rest)?;
+        return Some((0.0 - value, 1 + length));
+    }
+    unsigned(window, 0, rest)
+}
+
+#[inline(always)]
+fn unsigned(window: &Window, start: usize, rest: &mut u8) -> Option<(f64, usize)> {
+    match of_form(window, start, *rest) {
+        None => of_another_form(window, start, rest),
+        found => found,
+    }
+}
+
+/// Reads the digits of a number with so many characters from its point on.
+#[inline(always)]
+fn of_form(window: &Window, start: usize, rest: u8) -> Option<(f64, usize)> {
+    let values = digit_values(word_in(window, start));
+    let rest = usize::from(rest) % LENGTHS;
+    let whole = non_digits(values).trailing_zeros() as usize / 8 % LENGTHS;
+    let form = &FORMS[whole][rest];
+    let values = values & form.all ^ form.point;
+    if (values.wrapping_add(form.limits) | values) & HIGH != 0 || !ENDS[usize::from(window[start + whole + rest])] {
         return None;
     }
-    let (mut digits, mut count, mut end) = (values, whole, whole);
-    if (text >> whole) as u8 == b'.' {
-        end = NonZeroU64::new(others.get() & (others.get() - 1))?.trailing_zeros() & !7;
-        count = end - 8;
-        if count == whole {
+    // What follows is gone and counts as zeros, as if the number had more decimals: the quotient is the same, bit for bit.
+    let number = eight_digits(values & form.before | values >> 8 & form.behind);
+    (number >= form.least).then(|| (number as f64 / form.scale, whole + rest))
+}
+
+/// A number of another form than the last, which is remembered, or a longer one or one with an exponent, if it is exact: at
+/// most 15 digits, and a power of ten that an `f64` holds.
+#[cold]
+#[inline(never)]
+fn of_another_form(window: &Window, start: usize, rest: &mut u8) -> Option<(f64, usize)> {
+    let mut text = window[start..].iter();
+    let mut mantissa = 0u64;
+    let mut digits = |text: &mut std::slice::Iter<u8>| {
+        let before = text.len();
+        while let Some(digit @ b'0'..=b'9') = text.as_slice().first() {
+            mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+            text.next();
+        }
+        before - text.len()
+    };
+    let whole = digits(&mut text);
+    let mut decimals = 0;
+    if text.as_slice().first() == Some(&b'.') {
+        text.next();
+        decimals = digits(&mut text);
+        if decimals == 0 {
             return None;
         }
-        let before = (1 << whole) - 1;
-        digits = (values & before) | (values >> 8 & !before);
     }
-    if (text >> end) as u8 | 0x20 == b'e' {
+    if whole == 0 || whole + decimals > 15 || (whole > 1 && window[start] == b'0') {
         return None;
     }
-    // Digits move to the high end, so that zeros stand in front and what follows the number is gone.
-    let mantissa = eight_digits(digits << (64 - count)) as f64;
-    let value = mantissa / POWERS[(count - whole) as usize / 8];
-    Some((if negative { 0.0 - value } else { value }, usize::from(negative) + end as usize / 8))
+    let mut power = -(decimals as i32);
+    if let Some(b'e' | b'E') = text.as_slice().first() {
+        power += short_power(&mut text)?;
+    } else if whole + decimals < LENGTHS {
+        *rest = if decimals == 0 { 0 } else { 1 + decimals as u8 };
+    }
+    let size = power.unsigned_abs() as usize;
+    let end = text.as_slice().first()?;
+    if size >= POWERS.len() || !ENDS[usize::from(*end)] {
+        return None;
+    }
+    // Both operands are exact, so that the one rounding of IEEE 754 is the right one (Clinger 1990).
+    let value = if power < 0 { mantissa as f64 / POWERS[size] } else { mantissa as f64 * POWERS[size] };
+    Some((value, window.len() - start - text.len()))
+}
+
+/// Takes an exponent of one or two digits.
+fn short_power(text: &mut std::slice::Iter<u8>) -> Option<i32> {
+    text.next();
+    let sign = *text.as_slice().first()?;
+    if matches!(sign, b'+' | b'-') {
+        text.next();
+    }
+    let mut power = 0;
+    for place in 0..3 {
+        match text.as_slice().first()? {
+            digit @ b'0'..=b'9' if place < 2 => power = power * 10 + i32::from(digit - b'0'),
+            b'0'..=b'9' => return None,
+            _ if place == 0 => return None,
+            _ => break,
+        }
+        text.next();
+    }
+    Some(if sign == b'-' { -power } else { power })
 }
 
 /// The usual time: 8 to 15 digits, no sign, point or exponent. Its value and its length; `None` for anything else.
@@ -53,21 +176,14 @@ pub fn short(window: &Window) -> Option<(f64, usize)> {
 pub fn long_integer(window: &Window) -> Option<(u64, usize)> {
     const SCALE: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
     let high = digit_values(word_in(window, 0));
-    let text = word_in(window, 8);
-    let low = digit_values(text);
-    let others = NonZeroU64::new(non_digits(low))?;
-    if non_digits(high) != 0 || high as u8 == 0 {
-        return None;
-    }
-    let count = others.trailing_zeros() & !7;
-    let next = (text >> count) as u8;
-    if next == b'.' || next | 0x20 == b'e' {
+    let low = digit_values(word_in(window, 8));
+    let count = non_digits(low).trailing_zeros() as usize / 8;
+    if non_digits(high) != 0 || high as u8 == 0 || count == 8 || !ENDS[usize::from(window[8 + count])] {
         return None;
     }
     // A shift by 64 would be none at all, hence two.
-    let low = eight_digits(low << 8 << (56 - count));
-    let count = count as usize / 8;
-    Some((eight_digits(high) * SCALE[count % 8] + low, 8 + count))
+    let low = eight_digits(low << 8 << (56 - 8 * count));
+    Some((eight_digits(high) * SCALE[count] + low, 8 + count))
 }
 
 /// A number taken apart.
@@ -101,12 +217,20 @@ impl Digits {
     /// Takes the digits at `at`; where they end.
     #[inline]
     fn take(&mut self, bytes: &[u8], mut at: usize) -> usize {
+        const SCALE: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
         while let Some(values) = word(bytes, at).map(digit_values)
-            && non_digits(values) == 0
             && self.mantissa < ROOM_FOR_EIGHT
         {
-            self.mantissa = self.mantissa * 100_000_000 + eight_digits(values);
-            at += 8;
+            let count = non_digits(values).trailing_zeros() as usize / 8;
+            if count == 0 {
+                return at;
+            }
+            // Digits move to the high end, so that zeros stand in front and what follows them is gone.
+            self.mantissa = self.mantissa * SCALE[count] + eight_digits(values << (64 - 8 * count));
+            at += count;
+            if count < 8 {
+                return at;
+            }
         }
         while let Some(digit @ b'0'..=b'9') = bytes.get(at) {
             if self.mantissa < ROOM_FOR_ONE {
@@ -242,13 +366,16 @@ mod tests {
         let scanned = Decimal::scan(bytes, 0).ok();
         assert_eq!(scanned.map(|decimal| decimal.end), length, "{text}");
         let Some((decimal, length)) = scanned.zip(length) else {
-            assert_eq!(short(&window), None, "{text}");
+            (0..8).for_each(|rest| assert_eq!(short(&window, &mut { rest }), None, "{text}"));
+            assert_eq!(long_integer(&window), None, "{text}");
             return;
         };
         let expected: f64 = text[..length].parse().unwrap();
         assert_eq!(decimal.value(bytes).to_bits(), expected.to_bits(), "{text}");
-        if let Some((value, end)) = short(&window) {
-            assert_eq!((value.to_bits(), end), ((expected + 0.0).to_bits(), length), "{text}");
+        for rest in 0..10 {
+            if let Some((value, end)) = short(&window, &mut { rest }) {
+                assert_eq!((value.to_bits(), end), ((expected + 0.0).to_bits(), length), "{text}");
+            }
         }
         if let Some((value, end)) = long_integer(&window) {
             assert_eq!((value.to_string().as_str(), end), (&text[..length], length), "{text}");
@@ -322,11 +449,14 @@ mod tests {
 
     #[test]
     fn usual_numbers_are_short() {
-        for (text, value) in
-            [("230.123", 230.123f64), ("-5.5}", -5.5), ("0,", 0.0), ("1234567,", 1_234_567.0), ("-0.0", 0.0)]
-        {
-            assert_eq!(short(&padded(text)).map(|short| short.0.to_bits()), Some(value.to_bits()));
+        let numbers = [("230.123", 230.123f64), ("-5.5}", -5.5), ("0,", 0.0), ("1234567,", 1_234_567.0), ("-0.0", 0.0)];
+        for ((text, value), mut rest) in numbers.into_iter().flat_map(|number| (0..9).map(move |last| (number, last))) {
+            let found = short(&padded(text), &mut rest).map(|short| short.0.to_bits());
+            assert_eq!(found, Some(value.to_bits()), "{text}");
         }
+        let mut rest = 7;
+        assert_eq!(short(&padded("-12.3456]"), &mut rest), Some((-12.3456, 8)));
+        assert_eq!((rest, short(&padded("9.8765\n"), &mut rest)), (5, Some((9.8765, 6))));
         assert_eq!(long_integer(&padded("1700000000123,")), Some((1_700_000_000_123, 13)));
         assert_eq!(long_integer(&padded("17000000,")), Some((17_000_000, 8)));
         assert_eq!(long_integer(&padded("170000000012345 ")), Some((170_000_000_012_345, 15)));

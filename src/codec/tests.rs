@@ -537,11 +537,13 @@ fn a_decoder_that_has_learnt_agrees_with_the_oracle() {
     const LINES: usize = if cfg!(debug_assertions) { 20_000 } else { 1_000_000 };
     for channels in [ONE_NAME, TWO_NAMES] {
         let mut decoder = Decoder::new(&format_of(&channels)).unwrap();
+        let mut other = Decoder::that_learns_nothing(&format_of(&channels)).unwrap();
         let (mut dice, mut readings, mut unknown) = (Dice(42), 0, 0);
         for block in 0..LINES / 500 {
             // Long stretches of whole lines, so that something is learnt, and of damaged ones.
             let (lines, bytes) = lines(&mut dice, 500, [2, 100, 30][block / 20 % 3]);
             let counts = check(&mut decoder, &channels, &lines, &bytes, 1 + block as u64);
+            assert_eq!(decode(&mut decoder, &bytes, 1, None), decode(&mut other, &bytes, 1, None));
             (readings, unknown) = (readings + counts.0, unknown + counts.1);
         }
         assert!((LINES / 4..LINES * 3 / 4).contains(&readings), "{readings} of {LINES} lines are readings");
@@ -561,6 +563,8 @@ proptest! {
         let whole = decode(&mut decoder, &bytes, 1, None);
         let again = decode(&mut decoder, &bytes, 1, None);
         prop_assert_eq!(&whole, &again);
+        let unlearnt = decode(&mut Decoder::that_learns_nothing(&format).unwrap(), &bytes, 1, None);
+        prop_assert_eq!(&whole, &unlearnt);
 
         let mut ends: Vec<usize> = memchr::memchr_iter(b'\n', &bytes).map(|feed| feed + 1).collect();
         ends.retain(|end| cuts.iter().any(|cut| cut.index(bytes.len()) / 1000 == end / 1000));

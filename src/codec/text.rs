@@ -1,7 +1,6 @@
 //! Texts of JSON: found, checked and unescaped.
 
-use crate::codec::scan::{Fault, Window, fault, first, not_plain, word, word_in};
-use std::num::NonZeroU64;
+use crate::codec::scan::{Chunk, Fault, Window, fault, near, plain_run};
 
 /// A text between its quotes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,10 +20,11 @@ pub fn plain_in(window: &Window) -> Option<usize> {
     if window[0] != b'"' {
         return None;
     }
-    for start in [1, 9, 17, 25, 33, 41] {
-        if let Some(marks) = NonZeroU64::new(not_plain(word_in(window, start))) {
-            let end = start + marks.trailing_zeros() as usize / 8;
-            return (window[end] == b'"').then_some(end - 1);
+    for start in [1, 17, 33] {
+        let chunk: &Chunk = window[start..].first_chunk().expect("a window has three chunks behind its first byte");
+        let run = plain_run(chunk);
+        if let Some(byte) = chunk.get(run) {
+            return (*byte == b'"').then_some(start + run - 1);
         }
     }
     None
@@ -35,10 +35,11 @@ pub fn plain_in(window: &Window) -> Option<usize> {
 #[inline(always)]
 pub fn plain(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        let marks = not_plain(word(bytes, at)?);
-        at += first(marks);
-        if marks != 0 {
-            return (bytes[at] == b'"').then_some(at);
+        let chunk: &Chunk = near(bytes, at)?;
+        let run = plain_run(chunk);
+        at += run;
+        if let Some(byte) = chunk.get(run) {
+            return (*byte == b'"').then_some(at);
         }
     }
 }
@@ -56,9 +57,10 @@ pub fn scan(bytes: &[u8], start: usize) -> Result<Text, Fault> {
 fn scan_any(bytes: &[u8], start: usize) -> Result<Text, Fault> {
     let (mut at, mut escaped, mut wide) = (start, false, false);
     loop {
-        while let Some(marks) = word(bytes, at).map(not_plain) {
-            at += first(marks);
-            if marks != 0 {
+        while let Some(chunk) = near::<{ size_of::<Chunk>() }>(bytes, at) {
+            let run = plain_run(chunk);
+            at += run;
+            if run < chunk.len() {
                 break;
             }
         }
@@ -115,15 +117,27 @@ fn unicode_escape(bytes: &[u8], at: usize) -> Result<(char, usize), Fault> {
 }
 
 fn code_unit(bytes: &[u8], at: usize) -> Result<u32, Fault> {
-    let mut unit = 0;
-    for place in at..at + 4 {
-        match bytes.get(place).and_then(|byte| char::from(*byte).to_digit(16)) {
-            Some(digit) => unit = unit << 4 | digit,
-            None => return fault(place, "four hexadecimal digits behind \\u"),
-        }
+    let digit = |at: usize| bytes.get(at).map_or(NO_DIGIT, |byte| HEXADECIMAL[usize::from(*byte)]);
+    let digits = [digit(at), digit(at + 1), digit(at + 2), digit(at + 3)];
+    match digits.iter().position(|digit| *digit == NO_DIGIT) {
+        None => Ok(digits.iter().fold(0, |unit, digit| unit << 4 | u32::from(*digit))),
+        Some(place) => fault(at + place, "four hexadecimal digits behind \\u"),
     }
-    Ok(unit)
 }
+
+const NO_DIGIT: u8 = 255;
+
+/// The values of hexadecimal digits by their codes.
+static HEXADECIMAL: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        values[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        values[b"0123456789ABCDEF"[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    values
+};
 
 /// Appends the characters of a text that [`scan`] has found.
 pub fn unescape(bytes: &[u8], text: Text, out: &mut Vec<u8>) {

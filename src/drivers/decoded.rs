@@ -148,17 +148,23 @@ impl Sink for Dealer<'_> {
     #[inline]
     fn reading(&mut self, record: &Record) {
         self.times.add(record.time);
-        let batch = match &mut *self.batches {
-            [only] => only,
+        let (batch, meter) = match &mut *self.batches {
+            [only] => {
+                let meter = MeterKey::new(record.meter, &mut only.heap);
+                (only, meter)
+            }
             several => {
-                // The hash needs the key; a long id's bytes go to the heap of the batch that is chosen by it.
-                let owner = owner_of(group_of(MeterKey::hash_of(record.meter)), several.len());
+                // The hash chooses the batch to whose heap a long id's bytes go.
+                let hash = MeterKey::hash_of(record.meter);
+                let owner = owner_of(group_of(hash), several.len());
                 self.owners.push(owner as u16);
-                &mut several[owner]
+                let batch = &mut several[owner];
+                let meter = MeterKey::with_hash(record.meter, hash, &mut batch.heap);
+                (batch, meter)
             }
         };
-        let channels = batch.channels as usize;
-        batch.push(record.meter, record.time, record.offset, record.status, record.present, &record.values[..channels]);
+        let values = &record.values[..batch.channels as usize];
+        batch.push_key(meter, record.time, record.offset, record.status, record.present, values);
     }
 
     fn dead(&mut self, dead: Dead) {

@@ -22,13 +22,31 @@ impl MeterKey {
     /// The key of `id` (1 to [`MAX_ID`] bytes); a long one is appended to `heap`.
     #[inline]
     pub fn new(id: &[u8], heap: &mut Vec<u8>) -> MeterKey {
-        debug_assert!(!id.is_empty() && id.len() <= MAX_ID);
-        if id.len() <= INLINE {
-            let mut bytes = [0; 16];
-            bytes[..id.len()].copy_from_slice(id);
-            return MeterKey(bytes);
+        if id.len() <= INLINE { MeterKey::short(id) } else { MeterKey::long(hash_long(id), id, heap) }
+    }
+
+    /// Like [`MeterKey::new`], when the [hash](MeterKey::hash_of) is known.
+    #[inline]
+    pub fn with_hash(id: &[u8], hash: u64, heap: &mut Vec<u8>) -> MeterKey {
+        debug_assert_eq!(hash, MeterKey::hash_of(id));
+        if id.len() <= INLINE { MeterKey::short(id) } else { MeterKey::long(hash, id, heap) }
+    }
+
+    /// At most 16 bytes, padded with zeros.
+    #[inline]
+    fn short(id: &[u8]) -> MeterKey {
+        if let (Some(first), Some(last)) = (id.first_chunk(), id.last_chunk()) {
+            // Where both have a byte, it is the same.
+            let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+            return MeterKey((u128::from(first) | u128::from(last) << (8 * (id.len() - 8))).to_le_bytes());
         }
-        MeterKey::long(hash_long(id), id, heap)
+        let bits = if let (Some(first), Some(last)) = (id.first_chunk(), id.last_chunk()) {
+            let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+            u64::from(first) | u64::from(last) << (8 * (id.len() - 4))
+        } else {
+            id.iter().rev().fold(0, |bits, byte| bits << 8 | u64::from(*byte))
+        };
+        MeterKey(u128::from(bits).to_le_bytes())
     }
 
     fn long(hash: u64, id: &[u8], heap: &mut Vec<u8>) -> MeterKey {
@@ -90,12 +108,7 @@ impl MeterKey {
     /// The hash of an id that is not a key yet.
     #[inline]
     pub fn hash_of(id: &[u8]) -> u64 {
-        if id.len() > INLINE {
-            return hash_long(id);
-        }
-        let mut bytes = [0; 16];
-        bytes[..id.len()].copy_from_slice(id);
-        MeterKey(bytes).hash()
+        if id.len() <= INLINE { MeterKey::short(id).hash() } else { hash_long(id) }
     }
 
     /// Whether two keys, each with the heap it belongs to, are the same id.
@@ -133,10 +146,8 @@ fn mix(a: u64, b: u64) -> u64 {
 
 fn hash_long(id: &[u8]) -> u64 {
     let mut hash = SEED[2] ^ id.len() as u64;
-    for chunk in id.chunks(16) {
-        let mut padded = [0u8; 16];
-        padded[..chunk.len()].copy_from_slice(chunk);
-        let key = MeterKey(padded);
+    for chunk in id.chunks(INLINE) {
+        let key = MeterKey::short(chunk);
         hash = mix(key.head() ^ SEED[0] ^ hash, key.tail() ^ SEED[1]);
     }
     hash
@@ -165,6 +176,9 @@ mod tests {
             assert_eq!(moved.bytes(&other), &id[..]);
             assert!(key.same(&heap, &moved, &other));
             assert_eq!(key.hash(), moved.hash());
+            assert_eq!(key.hash(), MeterKey::hash_of(&id));
+            let hashed = MeterKey::with_hash(&id, key.hash(), &mut other);
+            assert_eq!((hashed.bytes(&other), hashed.hash()), (&id[..], key.hash()));
         }
     }
 

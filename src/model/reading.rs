@@ -128,7 +128,7 @@ impl Batch {
         let known = self.statuses.len();
         for index in (known.saturating_sub(LOOK_BACK)..known).rev() {
             let [start, length] = self.statuses[index];
-            if &self.heap[start as usize..(start + length) as usize] == status {
+            if same(&self.heap[start as usize..(start + length) as usize], status) {
                 return index + 1;
             }
         }
@@ -153,13 +153,29 @@ impl Batch {
         let [low, middle, high, _] = (status as u32).to_le_bytes();
         let offset = (offset - self.base) as u32;
         self.rows.push(Row { meter, time, offset, status_code: [low, middle, high], present });
-        self.values.extend_from_slice(values);
+        match values {
+            [one] => self.values.push(*one),
+            // Of a known length, they are copied without a call.
+            [one, two, three] => self.values.extend_from_slice(&[*one, *two, *three]),
+            _ => self.values.extend_from_slice(values),
+        }
     }
 
     /// Appends a copy of `reading`; its offset must not lie before this batch's base.
     pub fn push_copy(&mut self, reading: Reading) {
         let meter = reading.row().meter.moved(&reading.batch.heap, &mut self.heap);
         self.push_key(meter, reading.time(), reading.offset(), reading.status(), reading.row().present, reading.values());
+    }
+}
+
+/// Whether two texts are the same; most are short.
+#[inline]
+fn same(one: &[u8], other: &[u8]) -> bool {
+    const SHORT: usize = 8;
+    match one.len() == other.len() {
+        true if one.len() <= SHORT => one.iter().zip(other).all(|(one, other)| one == other),
+        true => one == other,
+        false => false,
     }
 }
 
