@@ -8,11 +8,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::hint::black_box;
 use std::io::{Read, Write};
 
 const SIZE: i64 = 60_000;
 const SLIDE: i64 = 10_000;
 const LATENESS: i64 = 30_000;
+/// Most meters there are.
+const METERS: usize = 1 << 14;
 
 /// The fields of a line that the jobs use, and where the rest begins.
 struct Line<'a> {
@@ -59,45 +62,69 @@ fn integer(mut number: i64, out: &mut Vec<u8>) {
     }
 }
 
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// The eight bytes at `at`; what is read has as many behind it.
+fn word(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(*bytes[at..].first_chunk().unwrap())
+}
+
+/// The number that eight digits spell, the first in the lowest place.
+fn eight_digits(digits: u64) -> u64 {
+    const PAIR: u64 = 0x0000_00ff_0000_00ff;
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    let high = (pairs & PAIR).wrapping_mul(100 + (1_000_000 << 32));
+    let low = (pairs >> 16 & PAIR).wrapping_mul(1 + (10_000 << 32));
+    high.wrapping_add(low) >> 32
+}
+
+/// A number of at most seven characters besides its sign, of which one is a point.
 fn number(bytes: &[u8], at: &mut usize) -> f64 {
-    const POWERS: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+    const POWERS: [f64; 8] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7];
     let negative = bytes[*at] == b'-';
     *at += usize::from(negative);
-    let (mut mantissa, mut decimals, mut seen) = (0u64, 0, false);
-    loop {
-        match bytes[*at] {
-            digit @ b'0'..=b'9' => {
-                mantissa = mantissa * 10 + u64::from(digit - b'0');
-                decimals += usize::from(seen);
-            }
-            b'.' => seen = true,
-            _ => break,
-        }
-        *at += 1;
-    }
-    let value = mantissa as f64 / POWERS[decimals];
+    let values = word(bytes, *at) ^ (ONES * u64::from(b'0'));
+    let others = (values.wrapping_add(ONES * (0x80 - 10)) | values) & HIGH;
+    // In bits: the digits before the point, and all that belongs to the number.
+    let whole = others.trailing_zeros() & 56;
+    let length = (others & (others - 1)).trailing_zeros() & 56;
+    let before = (1 << whole) - 1;
+    let digits = values & before | values >> 8 & !before;
+    let value = eight_digits(digits << (72 - length)) as f64 / POWERS[(length - whole) as usize / 8 - 1];
+    *at += length as usize / 8;
     if negative { -value } else { value }
 }
 
-fn expect(bytes: &[u8], at: &mut usize, literal: &[u8]) {
-    assert!(bytes[*at..].starts_with(literal), "not the benchmark's shape: {:?}", String::from_utf8_lossy(&bytes[..100]));
-    *at += literal.len();
+/// Where the text at `at` ends: at its quote.
+fn text_end(bytes: &[u8], mut at: usize) -> usize {
+    loop {
+        let others = word(bytes, at) ^ (ONES * u64::from(b'"'));
+        let quotes = others.wrapping_sub(ONES) & !others & HIGH;
+        if quotes != 0 {
+            return at + quotes.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
 }
 
-/// Parses the line at the front of `bytes` and returns its length with the line feed.
+fn expect<const N: usize>(bytes: &[u8], at: &mut usize, literal: &[u8; N]) {
+    let same = bytes[*at..].first_chunk() == Some(literal);
+    assert!(same, "not the benchmark's shape: {:?}", String::from_utf8_lossy(&bytes[..100]));
+    *at += N;
+}
+
+/// Parses the line at the front of `bytes` and returns its length with the line feed. Eight bytes more can be read.
 fn parse<'a>(bytes: &'a [u8]) -> (Line<'a>, usize) {
     let mut at = 0;
     expect(bytes, &mut at, b"{\"meter_id\":\"");
     let start = at;
-    while bytes[at] != b'"' {
-        at += 1;
-    }
+    at = text_end(bytes, at);
     let meter = &bytes[start..at];
     expect(bytes, &mut at, b"\",\"timestamp\":");
-    let mut time = 0i64;
-    for digit in &bytes[at..at + 13] {
-        time = time * 10 + i64::from(digit - b'0');
-    }
+    // Thirteen digits: the first eight, and the last eight without the three that both have.
+    let [first, last] = [at, at + 5].map(|at| word(bytes, at) ^ (ONES * u64::from(b'0')));
+    let time = (eight_digits(first) * 100_000 + eight_digits(last >> 24 << 24)) as i64;
     at += 13;
     expect(bytes, &mut at, b",\"voltage\":");
     let voltage = number(bytes, &mut at);
@@ -108,9 +135,7 @@ fn parse<'a>(bytes: &'a [u8]) -> (Line<'a>, usize) {
     number(bytes, &mut at);
     expect(bytes, &mut at, b",\"status\":\"");
     let start = at;
-    while bytes[at] != b'"' {
-        at += 1;
-    }
+    at = text_end(bytes, at);
     let status = &bytes[start..at];
     at += 1;
     let rest = &bytes[rest..at];
@@ -118,20 +143,30 @@ fn parse<'a>(bytes: &'a [u8]) -> (Line<'a>, usize) {
     (Line { meter, time, voltage, status, rest }, at)
 }
 
-/// Calls `each` for every line with its offset, reading in large pieces.
-fn lines(path: &str, mut each: impl FnMut(u64, &Line)) {
+/// Lines that are handled at once, so that their looks at memory that is not near overlap.
+const AT_ONCE: usize = 32;
+
+/// Calls `each` for some lines with their offsets, and then for some more, reading in large pieces.
+fn lines(path: &str, mut each: impl FnMut(&[(u64, Line)])) {
     let mut file = File::open(path).unwrap();
-    let mut buffer = vec![0u8; 256 << 10];
+    const ROOM: usize = 8;
+    let mut buffer = vec![0u8; (256 << 10) + ROOM];
     let (mut kept, mut base) = (0, 0u64);
     loop {
-        let read = file.read(&mut buffer[kept..]).unwrap();
+        let size = buffer.len() - ROOM;
+        let read = file.read(&mut buffer[kept..size]).unwrap();
         let filled = kept + read;
         let end = buffer[..filled].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let mut at = 0;
+        let mut some = Vec::with_capacity(AT_ONCE);
         while at < end {
-            let (line, length) = parse(&buffer[at..end]);
-            each(base + at as u64, &line);
+            let (line, length) = parse(&buffer[at..end + ROOM]);
+            some.push((base + at as u64, line));
             at += length;
+            if some.len() == AT_ONCE || at == end {
+                each(&some);
+                some.clear();
+            }
         }
         if read == 0 {
             return;
@@ -145,19 +180,20 @@ fn lines(path: &str, mut each: impl FnMut(u64, &Line)) {
 /// Meters by id, in the order in which they come.
 struct Meters {
     index: Vec<u32>,
-    ids: Vec<[u8; 32]>,
+    ids: Vec<[u64; 2]>,
+    names: Vec<String>,
 }
 
 impl Meters {
     fn new() -> Meters {
-        Meters { index: vec![0; 1 << 15], ids: Vec::new() }
+        Meters { index: vec![0; 2 * METERS], ids: Vec::new(), names: Vec::new() }
     }
 
     fn find(&mut self, meter: &[u8]) -> usize {
-        let mut id = [0u8; 32];
-        id[..meter.len()].copy_from_slice(meter);
-        let word = |at: usize| u64::from_le_bytes(id[at..at + 8].try_into().unwrap());
-        let mixed = (word(0) ^ word(8).rotate_left(23) ^ word(16).rotate_left(41)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // Twelve characters in the benchmark, in two words.
+        let (first, last) = (word(meter, 0), u64::from_le_bytes(*meter.last_chunk().unwrap()));
+        let id = [first, last];
+        let mixed = (first ^ last.rotate_left(23)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mask = self.index.len() - 1;
         let mut at = (mixed >> 32) as usize & mask;
         loop {
@@ -168,27 +204,31 @@ impl Meters {
             }
         }
         self.ids.push(id);
+        self.names.push(String::from_utf8(meter.to_vec()).unwrap());
         self.index[at] = self.ids.len() as u32;
-        assert!(self.ids.len() * 2 < self.index.len(), "the benchmark has 10,000 meters");
+        assert!(self.ids.len() <= METERS, "the benchmark has 10,000 meters");
         self.ids.len() - 1
     }
 
+    fn find_all(&mut self, lines: &[(u64, Line)]) -> [usize; AT_ONCE] {
+        let mut found = [0; AT_ONCE];
+        for (found, (_, line)) in found.iter_mut().zip(lines) {
+            *found = self.find(line.meter);
+        }
+        found
+    }
+
     fn id(&self, meter: usize) -> &str {
-        let id = &self.ids[meter];
-        std::str::from_utf8(&id[..id.iter().position(|byte| *byte == 0).unwrap_or(32)]).unwrap()
+        &self.names[meter]
     }
 }
 
 fn j1(path: &str, out: &mut dyn Write) {
     let mut meters = Meters::new();
-    let mut states: Vec<[f64; 3]> = Vec::new();
+    let mut states = vec![[0.0f64; 3]; METERS];
     let mut text = Vec::new();
     let mut found = 0;
-    lines(path, |offset, line| {
-        let meter = meters.find(line.meter);
-        if meter == states.len() {
-            states.push([0.0; 3]);
-        }
+    let mut each = |offset: u64, line: &Line, meter: usize, meters: &Meters| {
         let [count, mean, m2] = &mut states[meter];
         let x = line.voltage;
         if *count >= 10.0 {
@@ -248,7 +288,7 @@ fn j1(path: &str, out: &mut dyn Write) {
         let delta = x - *mean;
         *mean += delta / *count;
         *m2 += delta * (x - *mean);
-        if line.status.windows(7).any(|part| part == b"FAILURE") {
+        if line.status.len() >= 7 && line.status.windows(7).any(|part| part == b"FAILURE") {
             let (id, time) = (meters.id(meter), line.time);
             writeln!(text, "{{\"kind\":\"equipment_failure\",\"meter\":\"{id}\",\"time\":{time},\"offset\":{offset}}}")
                 .unwrap();
@@ -258,9 +298,15 @@ fn j1(path: &str, out: &mut dyn Write) {
             out.write_all(&text).unwrap();
             text.clear();
         }
+    };
+    lines(path, |some| {
+        let found = meters.find_all(some);
+        for ((offset, line), meter) in some.iter().zip(found) {
+            each(*offset, line, meter, &meters);
+        }
     });
     out.write_all(&text).unwrap();
-    eprintln!("{found} anomalies of {} meters", states.len());
+    eprintln!("{found} anomalies of {} meters", meters.ids.len());
 }
 
 #[derive(Clone, Copy)]
@@ -288,7 +334,7 @@ fn j2(path: &str, out: &mut dyn Write) {
     };
     const RING: usize = 16;
     let mut meters = Meters::new();
-    let mut rings: Vec<[Slice; RING]> = Vec::new();
+    let mut rings = vec![[EMPTY; RING]; METERS];
     let mut due: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
     let (mut newest, mut windows) = (i64::MIN, 0u64);
     let mut text = Vec::new();
@@ -335,11 +381,7 @@ fn j2(path: &str, out: &mut dyn Write) {
             push(text, &pieces);
         }
     };
-    lines(path, |_, line| {
-        let meter = meters.find(line.meter);
-        if meter == rings.len() {
-            rings.push([EMPTY; RING]);
-        }
+    let mut each = |line: &Line, meter: usize, meters: &Meters, rings: &mut [[Slice; RING]]| {
         let index = line.time.div_euclid(SLIDE);
         let slice = &mut rings[meter][index as usize % RING];
         if slice.index != index {
@@ -365,10 +407,19 @@ fn j2(path: &str, out: &mut dyn Write) {
                 let (end, mut keys) = entry.remove_entry();
                 keys.sort_unstable();
                 keys.dedup();
-                fire(end, &keys, &meters, &rings, &mut text);
+                fire(end, &keys, meters, rings, &mut text);
                 out.write_all(&text).unwrap();
                 text.clear();
             }
+        }
+    };
+    lines(path, |some| {
+        let found = meters.find_all(some);
+        for ((_, line), meter) in some.iter().zip(found) {
+            black_box(rings[meter][line.time.div_euclid(SLIDE) as usize % RING].index);
+        }
+        for ((_, line), meter) in some.iter().zip(found) {
+            each(line, meter, &meters, &mut rings);
         }
     });
     for (end, mut keys) in due {
