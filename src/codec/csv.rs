@@ -5,9 +5,10 @@
 
 use crate::codec::cells::{Cells, Span};
 use crate::codec::fields::{Fields, FormatError, Role};
-use crate::codec::number::{Decimal, short};
+use crate::codec::number::Decimal;
 use crate::codec::problem::{self, Problem};
 use crate::codec::scan::{Expected, Fault, fault, near};
+use crate::codec::short::short;
 use crate::codec::time::TimeReader;
 use crate::codec::{BYTE_ORDER_MARK, Format};
 use std::fmt;

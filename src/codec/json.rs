@@ -8,9 +8,10 @@ use crate::codec::fields::{Fields, Role};
 use crate::codec::layout::{Ahead, END, Layout, START};
 use crate::codec::marks::Marks;
 use crate::codec::names::Name;
-use crate::codec::number::{Decimal, long_integer, short};
+use crate::codec::number::Decimal;
 use crate::codec::problem::{MAX_DEPTH, Problem};
 use crate::codec::scan::{Expected, Fault, Reach, Window, blanks, fault, near};
+use crate::codec::short::{long_integer, short};
 use crate::codec::text;
 use crate::codec::time::TimeReader;
 

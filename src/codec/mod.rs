@@ -1,9 +1,10 @@
 //! Decoding of records into readings, and encoding of results into lines. Pure: bytes in, values out.
 //!
 //! The decoder in one paragraph: [`Decoder::block`] walks over the lines; `json` (or `csv`) reads a line once, with
-//! `number`, `text` and `time` for its values, into the `cells` of the record, a cell for each name that `fields` lists;
-//! the cells are then judged and make a [`Record`] or, with a message from `problem`, a [`Dead`] letter. `layout` is why it
-//! is fast: it remembers what stands between the values.
+//! `short`, `number`, `text` and `time` for its values, into the `cells` of the record, a cell for each name that `fields`
+//! lists; the cells are then judged and make a [`Record`] or, with a message from `problem`, a [`Dead`] letter. `layout` is
+//! why it is fast: it remembers what stands between the values. Where that is drawn anew for each record, `names` and
+//! `marks` are.
 
 mod cells;
 mod csv;
@@ -18,6 +19,7 @@ mod number;
 mod oracle;
 mod problem;
 mod scan;
+mod short;
 #[cfg(test)]
 mod tests;
 mod text;
