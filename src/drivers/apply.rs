@@ -1,5 +1,6 @@
 //! Runs the logic of a step over its events, one after the other. The logic is pure: it never sees a capability.
 
+use crate::drivers::health::Steps;
 use crate::drivers::snapshot::{Freezer, Snapshots};
 use crate::drivers::{Events, Output, Reports, output};
 use crate::error::Error;
@@ -8,6 +9,8 @@ use crate::model::control::{Close, Counts, Event, Report, Tick};
 use crate::model::meter::GROUPS;
 use crate::state::{Scope, State, restore};
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
@@ -52,14 +55,30 @@ fn snapshot_of<A, B>(make: &Make<A, B>, logic: &mut dyn Logic<A, B>) -> Box<dyn 
 /// Events that wait, under the capabilities for what follows from them and for what is reported of them.
 type Waiting<A> = (Capability<Tick>, Capability<Tick>, VecDeque<Event<A>>);
 
+/// What a step is built with, beside its logic.
+pub struct Around<'a> {
+    /// Save and restore its state after every tick, which must change nothing.
+    pub check_state: bool,
+    /// Where its state is saved, and comes from.
+    pub snapshots: &'a Snapshots,
+    /// Who asks how far it is.
+    pub steps: &'a Steps,
+}
+
+/// How far a step is, for whoever asks from another thread.
+#[derive(Default)]
+struct Gauge {
+    tick: AtomicU64,
+    waiting: AtomicUsize,
+}
+
 /// Builds a step on this worker. With `check_state` it is saved and restored after every tick, which must change
 /// nothing.
 pub fn apply<'scope, A: Clone + 'static, B: Clone + 'static>(
     name: &str,
     input: Events<'scope, A>,
     make: Make<A, B>,
-    check_state: bool,
-    snapshots: &Snapshots,
+    around: Around,
 ) -> Result<(Events<'scope, B>, Reports<'scope>), Error> {
     let scope = input.scope();
     let mut builder = OperatorBuilder::new(name.to_owned(), scope);
@@ -68,6 +87,13 @@ pub fn apply<'scope, A: Clone + 'static, B: Clone + 'static>(
     let (reports_out, reports) = builder.new_output();
     let (mut events_out, mut reports_out): (Output<Event<B>>, Output<Report>) = (output(events_out), output(reports_out));
     let activator = scope.activator_for(builder.operator_info().address);
+    let Around { check_state, snapshots, steps } = around;
+    let gauge = Arc::new(Gauge::default());
+    let (shown, title) = (gauge.clone(), format!("step `{name}` of worker {}", scope.index()));
+    steps.add(move || {
+        let (tick, waiting) = (shown.tick.load(Relaxed), shown.waiting.load(Relaxed));
+        format!("{title}: at tick {tick}, {waiting} batches wait")
+    });
     let mut logic = make();
     let mut freezer = Freezer::default();
     if let Some(state) = logic.state() {
@@ -84,6 +110,10 @@ pub fn apply<'scope, A: Clone + 'static, B: Clone + 'static>(
                 let (events_cap, reports_cap) = (capability.delayed(&tick, 0), capability.delayed(&tick, 1));
                 queue.push_back((events_cap, reports_cap, events.drain(..).collect()));
             });
+            if let Some((capability, ..)) = queue.front() {
+                gauge.tick.store(*capability.time(), Relaxed);
+            }
+            gauge.waiting.store(queue.len(), Relaxed);
             if !thaw(&mut freezer, &mut *logic) {
                 activator.activate_after(SAVE_AGAIN);
                 return true;

@@ -4,7 +4,7 @@
 //! in and the committer is not too far behind; it is closed, with the watermark, when all its takes have been reported.
 //! Ticks that an earlier run has committed are cut as they were recorded.
 
-use crate::drivers::health::StopRequest;
+use crate::drivers::health::{StopRequest, Vitals};
 use crate::drivers::plan::{LAG, Planner};
 use crate::drivers::resume::Resume;
 use crate::drivers::snapshot::{Freezer, Snapshots};
@@ -19,6 +19,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -55,18 +56,27 @@ pub struct Committed {
     before: Rc<Cell<Tick>>,
     published: Rc<Cell<Option<Tick>>>,
     wake: Rc<Cell<Option<Activator>>>,
+    vitals: Arc<Vitals>,
 }
 
 impl Committed {
+    /// Nothing is committed yet; the watchdog sees how far it comes.
+    pub fn new(vitals: Arc<Vitals>) -> Committed {
+        Committed { vitals, ..Committed::default() }
+    }
+
     /// The first tick to come is `first`: those before it have been committed and published.
     pub fn begin(&self, first: Tick) {
         self.first.set(first);
         self.before.set(first);
+        self.vitals.cut.store(first, Relaxed);
+        self.vitals.committed.store(first, Relaxed);
     }
 
     /// All ticks before `tick` are committed.
     pub fn advance(&self, tick: Tick) {
         self.before.set(tick);
+        self.vitals.committed.store(tick, Relaxed);
         self.wake();
     }
 
@@ -80,9 +90,18 @@ impl Committed {
     /// The first tick that must not be cut yet, when `in_flight` may be on their way. Publishers that are slower than the
     /// committer may be as far again behind it.
     fn limit(&self, in_flight: u64) -> Tick {
-        let committed = self.before.get() + in_flight;
+        (self.before.get() + in_flight).min(self.publishers_limit(in_flight))
+    }
+
+    fn publishers_limit(&self, in_flight: u64) -> Tick {
         let published = self.published.get().map(|published| published.max(self.first.get()));
-        published.map_or(committed, |published| committed.min(published + 2 * in_flight))
+        published.map_or(Tick::MAX, |published| published + 2 * in_flight)
+    }
+
+    /// Tells the watchdog what has been cut, and whether there is more that nobody but the committer keeps from being cut.
+    fn note(&self, next: Tick, has_more: bool, in_flight: u64) {
+        self.vitals.cut.store(next, Relaxed);
+        self.vitals.input_waits.store(has_more && next < self.publishers_limit(in_flight), Relaxed);
     }
 
     fn wake(&self) {
@@ -163,6 +182,7 @@ pub fn coordinator<'scope>(
                     may_cut.downgrade(&(cut.tick + 1));
                 }
             }
+            committed.note(state.next, !state.exhausted, in_flight);
             if state.is_done() {
                 held = None;
             }

@@ -31,13 +31,6 @@ struct Start {
     keeps_state: bool,
 }
 
-impl Default for Start {
-    /// A run without stored state.
-    fn default() -> Start {
-        Start { committed: Vec::new(), replayed: None, may_write: Arc::new(|| true), job: None, keeps_state: false }
-    }
-}
-
 /// Asks the store until it answers; a run cannot start without.
 fn exists(store: &dyn ObjectStore, name: &str) -> bool {
     for _ in 0..ATTEMPTS {
@@ -163,6 +156,7 @@ impl<'scope> Flow<'scope> {
         let keeps_state = self.job.kept.is_some();
         // As the tag of a run with a state folder begins.
         let job = keeps_state.then(|| format!("{:013}-", self.job.plan.now));
-        Start { committed, replayed, job, keeps_state, ..Start::default() }
+        let alive = self.job.health.alive.clone();
+        Start { committed, replayed, job, keeps_state, may_write: Arc::new(move || alive.is_alive()) }
     }
 }

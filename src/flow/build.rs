@@ -5,7 +5,7 @@ use crate::drivers::commit::{SharedManifest, collect, committer};
 use crate::drivers::coordinator::{Committed, Plan, coordinator};
 use crate::drivers::gather::gather;
 
-use crate::drivers::health::{Alive, Health};
+use crate::drivers::health::Health;
 use crate::drivers::keep::Spooler;
 use crate::drivers::reader::Reader;
 use crate::drivers::snapshot::{self, Snapshots};
@@ -58,8 +58,6 @@ pub struct KeptLines {
     pub ends: Arc<BTreeMap<String, u64>>,
     /// Hashes lines, whatever their order.
     pub hash: HashOf,
-    /// Whether this process may still show anything.
-    pub alive: Alive,
 }
 
 impl KeptLines {
@@ -71,7 +69,7 @@ impl KeptLines {
 
 /// Builds `dataflow` on this worker.
 pub fn build(scope: Scope<'_, Tick>, dataflow: &Dataflow, job: Rc<JobView>, manifest: SharedManifest) -> Result<(), Error> {
-    let committed = Committed::default();
+    let committed = Committed::new(job.health.vitals.clone());
     let (control_loop, control) = scope.feedback::<Vec<SourceReport>>(1);
     let ticks = coordinator(scope, control, job.plan.clone(), committed.clone(), &job.snapshots)?;
     snapshot::collect(ticks.closes.clone(), &job.snapshots, manifest.clone());

@@ -14,7 +14,7 @@ pub use outputs::{Custom, MakeLines, Sinkable};
 pub use steps::{Anomalies, DeadLetters, LateReadings, Readings, SourceNames, Statistics};
 
 use crate::config::Settings;
-use crate::drivers::apply::{Logic, Make, apply};
+use crate::drivers::apply::{Around, Logic, Make, apply};
 use crate::drivers::publish::CommittedTicks;
 use crate::drivers::{Events, Reports};
 use crate::error::{Error, ErrorKind};
@@ -102,7 +102,9 @@ impl<'scope> Flow<'scope> {
             return Err(Error::internal(message).with_hint(format!("the step is `{name}` of `{}`", self.job.dataflow)));
         }
         let make: Make<A, B> = Box::new(move || Box::new(make()));
-        let (events, reports) = apply(name, input, make, self.job.check_state, &self.job.snapshots)?;
+        let JobView { check_state, snapshots, health, .. } = &*self.job;
+        let around = Around { check_state: *check_state, snapshots, steps: &health.steps };
+        let (events, reports) = apply(name, input, make, around)?;
         self.reports.push(reports);
         Ok(events)
     }

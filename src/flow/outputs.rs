@@ -70,7 +70,7 @@ impl<'scope> Flow<'scope> {
         let unusable = |error| Error::output(&name, error).with_hint("can the folder be made and written?");
         let file = match (&self.job.kept, self.job.delivery) {
             (Some(kept), Delivery::ExactlyOnce) => {
-                let show = ShowAt::new(name.clone(), kept.end(&name), kept.alive.clone());
+                let show = ShowAt::new(name.clone(), kept.end(&name), self.job.health.alive.clone());
                 return Ok(Box::new(show.map_err(unusable)?));
             }
             (Some(kept), Delivery::AtLeastOnce) if kept.end(&name) > 0 => FileLines::resume(&path),

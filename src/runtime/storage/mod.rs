@@ -162,8 +162,7 @@ impl Begun {
         let vault = Segments::start(writes, cluster.threads, snapshot, spool.clone())?;
         let ends = self.recovered.as_ref().map_or_else(Default::default, Recovered::ends);
         let ends = ends.into_iter().map(|(path, (_, end))| (path, end)).collect();
-        let kept =
-            KeptLines { spooler: spool, ends: Arc::new(ends), hash: |lines| lines_hash(lines).1, alive: Alive::default() };
+        let kept = KeptLines { spooler: spool, ends: Arc::new(ends), hash: |lines| lines_hash(lines).1 };
         Ok(Threads { kept, vault: Arc::new(vault) })
     }
 
