@@ -3,7 +3,7 @@
 use crate::cli::{Run, recorded_settings};
 use crate::error::{CHILD, Error};
 use crate::flow::Dataflow;
-use crate::runtime::supervise::{Restarts, local_addresses, supervise};
+use crate::runtime::supervise::{Restarts, has_all_here, local_addresses, supervise};
 use crate::runtime::{self, Cluster, Job, Outcome, Progress, signals};
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -32,6 +32,10 @@ pub fn run(dataflows: &[Dataflow], run: Run) -> Result<u8, Error> {
     let cluster = Cluster { threads: run.cluster.threads, processes: hosts.len(), process, addresses: hosts };
     let dataflow = dataflows[run.dataflow];
     let job = Job { state: run.state, given: run.given, ..Job::new(dataflow, run.settings, cluster) };
+    if job.state.is_some() && (job.cluster.processes == 1 || has_all_here()) {
+        // Asked to stop while it starts, it does so cleanly once it has: no other host can keep it waiting.
+        job.stop.on_raise(|| {});
+    }
     signals::stop_on_signals(job.stop.clone())?;
     if let Some(stored) = runtime::is_unsettled(&job)? {
         // What was committed is made again as it was made; only then the new settings hold.

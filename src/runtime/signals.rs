@@ -2,9 +2,10 @@
 
 use crate::drivers::health::StopRequest;
 use crate::error::{CHILD, Error};
+use libc::{SIG_BLOCK, SIG_UNBLOCK, pthread_sigmask, sigaddset, sigemptyset};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -13,7 +14,7 @@ use std::thread;
 /// From now on, `handle` is called for each SIGTERM and SIGINT with their number so far (1 for the first) and the signal,
 /// on a thread of its own.
 pub fn on_signal(handle: impl Fn(usize, i32) + Send + 'static) -> Result<(), Error> {
-    let failed = |error: std::io::Error| Error::internal(format!("signals cannot be handled: {error}"));
+    let failed = |error: io::Error| Error::internal(format!("signals cannot be handled: {error}"));
     let last = Arc::new(AtomicUsize::new(0));
     let (mut receiver, sender) = UnixStream::pair().map_err(failed)?;
     for signal in [SIGTERM, SIGINT] {
@@ -30,7 +31,26 @@ pub fn on_signal(handle: impl Fn(usize, i32) + Send + 'static) -> Result<(), Err
             handle(count, last.load(SeqCst) as i32);
         }
     };
-    thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop).map_err(failed)
+    thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop).map_err(failed)?;
+    mask(SIG_UNBLOCK).map_err(failed)
+}
+
+/// Holds these signals back until the program that is started next handles them, so that one that comes too early does not
+/// end it. For use between fork and exec.
+pub fn hold() -> io::Result<()> {
+    mask(SIG_BLOCK)
+}
+
+fn mask(how: i32) -> io::Result<()> {
+    // SAFETY: a set is made empty before anything else is done with it, and only this thread's mask is changed.
+    let changed = unsafe {
+        let mut signals = std::mem::zeroed();
+        sigemptyset(&mut signals);
+        sigaddset(&mut signals, SIGTERM);
+        sigaddset(&mut signals, SIGINT);
+        pthread_sigmask(how, &signals, std::ptr::null_mut())
+    };
+    if changed == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(changed)) }
 }
 
 /// What a program exits with that a signal has ended: as the shell has it.

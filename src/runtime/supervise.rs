@@ -181,7 +181,8 @@ impl Children {
         for (process, arguments) in starts {
             let mut command = Command::new(&program);
             command.args(arguments).env(CHILD, value);
-            // SAFETY: prctl, getppid and _exit are async-signal-safe and change nothing but what happens when the parent dies.
+            // SAFETY: prctl, getppid, _exit and those of `hold` are async-signal-safe, and change nothing but what happens when
+            // the parent dies and when a signal comes.
             unsafe {
                 command.pre_exec(move || {
                     libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
@@ -189,7 +190,7 @@ impl Children {
                         // It has died before.
                         libc::_exit(1);
                     }
-                    Ok(())
+                    signals::hold()
                 });
             }
             let child = command.spawn().map_err(|error| format!("process {process} cannot be started: {error}"))?;
