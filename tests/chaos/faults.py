@@ -6,11 +6,11 @@ import re
 from job import Failure, Job
 from outputs import Outputs
 
-LIST = "src/checkpoint/fault.rs"
+LIST = "src/fault.rs"
 # Points that are only come to, or come to with something to do, when there is something to recover.
-IN_RECOVERY = ("complete.", "restore.", "trim.remove")
+IN_RECOVERY = ("file.complete.", "trim.remove")
 # Leaves ticks that are committed and not shown.
-UNSHOWN = "show.before:20"
+UNSHOWN = "file.show.before:20"
 
 
 def points(root):
@@ -35,7 +35,7 @@ class Faults:
         hit = set()
         if os.path.exists(self.hits):
             with open(self.hits, encoding="utf-8") as file:
-                hit = set(file.read().split())
+                hit = {line.split()[0] for line in file if line.strip()}
         for name in names:
             if name not in hit:
                 self.tally.problems.append(f"{name}: no run has come to this point")

@@ -44,7 +44,7 @@ class Folder:
             data += states.record(states.COMMIT, json.dumps({"tick": tick, "shown": [shown]}).encode())
         with open(os.path.join(self.state, f"log-{incarnation:08}-000000"), "wb") as file:
             file.write(data + tail)
-        return {"incarnation": incarnation, "sequence": 0, "offset": len(data)}
+        return {"incarnation": incarnation, "sequence": 0, "length": len(data)}
 
     def look(self, shown, is_idle=False):
         self.write(self.out, shown)

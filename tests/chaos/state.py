@@ -1,6 +1,6 @@
 """What a state folder says, read without the program: which ticks are committed, and how long each output file is to be.
 
-The layout of a record and the rule of which log files count are those of src/checkpoint (frame, log, recover), written down
+The layout of a record and the rule of which log files count are those of src/checkpoint (frame, log, chain), written down
 a second time, so that a mistake there does not hide itself.
 """
 
@@ -12,8 +12,10 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 
-HEAD = struct.Struct("<BBHII")  # mark, kind, version, length of the payload, checksum
-MARK = 0xF5
+HEAD = struct.Struct("<4sBBHIIQI")  # magic, kind, version, 0, length and checksum of the payload, durable bytes, 0
+CHECK = struct.Struct("<I")  # checksum of the above
+HEADER = HEAD.size + CHECK.size
+MAGIC = b"MFsr"
 LOG_HEAD, COMMIT, COMPLETE, MANIFEST = 1, 2, 3, 7
 LOG = re.compile(r"log-(\d{8})-(\d{6})")
 SNAPSHOT = re.compile(r"snapshot-(\d{12})-(\d{8})")
@@ -39,20 +41,22 @@ class State:
 
 def record(kind, payload):
     """The bytes of a record, as the program would write it."""
-    checksum = zlib.crc32(payload, zlib.crc32(struct.pack("<BHI", kind, 1, len(payload))))
-    return HEAD.pack(MARK, kind, 1, len(payload), checksum) + payload
+    head = HEAD.pack(MAGIC, kind, 1, 0, len(payload), zlib.crc32(payload), 0, 0)
+    return head + CHECK.pack(zlib.crc32(head)) + payload
 
 
 def records(data):
     """The whole records at the front of some bytes: kind, payload, where it ends."""
     at = 0
-    while len(data) - at >= HEAD.size:
-        mark, kind, _, length, checksum = HEAD.unpack_from(data, at)
-        payload = data[at + HEAD.size : at + HEAD.size + length]
-        is_whole = mark == MARK and len(payload) == length
-        if not is_whole or zlib.crc32(payload, zlib.crc32(data[at + 1 : at + 8])) != checksum:
+    while len(data) - at >= HEADER:
+        head = data[at : at + HEAD.size]
+        magic, kind, _, _, length, checksum, _, _ = HEAD.unpack(head)
+        payload = data[at + HEADER : at + HEADER + length]
+        if magic != MAGIC or CHECK.unpack_from(data, at + HEAD.size)[0] != zlib.crc32(head):
             return
-        at += HEAD.size + length
+        if len(payload) != length or zlib.crc32(payload) != checksum:
+            return
+        at += HEADER + length
         yield kind, payload, at
 
 
@@ -66,19 +70,16 @@ def contents(path):
 
 
 def chain(heads):
-    """Log files that count, in order, each with the offset at which it ends; None: with its last whole record."""
-    ends, counts = {}, set()
-    incarnation = max((of for of, _ in heads), default=None)
-    while incarnation is not None and incarnation not in counts:
-        counts.add(incarnation)
-        previous = next((head["previous"] for (of, _), head in sorted(heads.items()) if of == incarnation), None)
+    """Log files that count, in order, each with the offset at which it ends; None: with its last whole record. Each file says
+    where the one before it ends."""
+    files, key, end = [], max(heads, default=None), None
+    while key in heads:
+        files.append((*key, end))
+        previous = heads[key]["previous"]
+        key, end = None, None
         if previous:
-            ends[previous["incarnation"]] = (previous["sequence"], previous["offset"])
-        incarnation = previous["incarnation"] if previous else None
-    for of, sequence in sorted(heads):
-        last, offset = ends.get(of, (None, None))
-        if of in counts and (last is None or sequence <= last):
-            yield of, sequence, offset if sequence == last else None
+            key, end = (previous["incarnation"], previous["sequence"]), previous["length"]
+    return reversed(files)
 
 
 def read(folder):
@@ -98,8 +99,8 @@ def read(folder):
             continue
         manifest = json.loads(first[1])
         state.snapshot = max(state.snapshot, manifest["tick"])
-        for path, end in manifest["ends"].items():
-            state.ends[path] = max(end, state.ends.get(path, 0))
+        for file in manifest["files"]:
+            state.ends[file["path"]] = max(file["end"], state.ends.get(file["path"], 0))
     state.incarnation = max((of for of, _ in heads), default=0)
     expected = None
     for of, sequence, end in chain(heads):
