@@ -106,6 +106,11 @@ impl TickLog {
             let message = "the log has grown while this incarnation was starting";
             return Err(Error::cluster(volume.place(""), message).with_hint("start again; is an older run still going on?"));
         }
+        if let Some(previous) = &begin.previous {
+            // It was read as a process that was killed left it; what this log names must outlast a loss of power.
+            let name = previous.name();
+            volume.sync(&name).map_err(|error| trouble("make the tick log durable", volume.place(&name), &error))?;
+        }
         let log = TickLog::write_begin(volume, begin, file)?;
         fault::point("log.begin.after");
         Ok(log)

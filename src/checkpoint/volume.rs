@@ -22,6 +22,10 @@ pub trait Volume: Send + Sync {
     /// Puts a file in place of whatever had its name: a reader finds the whole of the one or of the other. Durable on return.
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
 
+    /// Makes a file durable as it is: a process that was killed may have left in it what a reader sees and a loss of power
+    /// would take away.
+    fn sync(&self, name: &str) -> io::Result<()>;
+
     /// Removes a file; one that is not there is no error.
     fn remove(&self, name: &str) -> io::Result<()>;
 
@@ -112,6 +116,10 @@ impl Volume for Folder {
         file.sync_all()?;
         fs::rename(&temporary, self.0.join(name))?;
         self.sync_names()
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        File::open(self.0.join(name))?.sync_data()
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
