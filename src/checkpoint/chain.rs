@@ -1,7 +1,7 @@
 //! The files of the tick log in the order in which they follow each other.
 
 use crate::checkpoint::frame::{Frame, Frames, Kind, Next};
-use crate::checkpoint::log::{Accepted, LogBegin};
+use crate::checkpoint::log::LogBegin;
 use crate::checkpoint::names::Name;
 use crate::checkpoint::problem::{damaged, trouble};
 use crate::checkpoint::volume::Volume;
@@ -90,31 +90,43 @@ pub fn has_record_at(volume: &dyn Volume, name: &str, offset: u64) -> Result<boo
     Ok(matches!(Frames::open(volume, name, offset, None)?.read()?, Next::Frame(_)))
 }
 
-/// The files that lead to `head`, the newest first: as far back as they are there.
-pub fn walk(volume: &dyn Volume, head: Head, length: Option<u64>) -> Result<Vec<Link>, Error> {
-    let uid = head.begin.job.uid.clone();
-    let mut links = vec![Link { begin: head.begin, length }];
-    loop {
-        let Some(previous) = links.last().and_then(|link| link.begin.previous.clone()) else { return Ok(links) };
-        let Some(link) = link(volume, &previous)? else { return Ok(links) };
-        if link.begin.job.uid != uid {
-            let message = format!("belongs to job {}, what follows it to job {uid}", link.begin.job.uid);
-            let hint = "were files of two state folders put together?";
-            return Err(Error::refused(volume.place(&link.name()), message).with_hint(hint));
-        }
-        links.push(link);
-    }
+/// The files that lead to one, the newest first.
+#[derive(Default, Debug)]
+pub struct Chain {
+    /// As far back as they can be read.
+    pub links: Vec<Link>,
+    /// Why it ends where it does, if that is not the beginning of the job. It is no error: the older files are removed, and
+    /// a process that slept through that may have made one of them anew.
+    pub broken: Option<String>,
 }
 
-/// A file that a later one names; none when it is not there any more.
-fn link(volume: &dyn Volume, accepted: &Accepted) -> Result<Option<Link>, Error> {
-    let name = accepted.name();
-    match volume.length(&name) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(trouble("read", volume.place(&name), &error)),
-        Ok(_) => {}
+/// Follows the log back from `head`.
+pub fn walk(volume: &dyn Volume, head: Head, length: Option<u64>) -> Result<Chain, Error> {
+    let uid = head.begin.job.uid.clone();
+    let mut chain = Chain { links: vec![Link { begin: head.begin, length }], broken: None };
+    while let Some(previous) = chain.links.last().and_then(|link| link.begin.previous.clone()) {
+        let name = previous.name();
+        let mut frames = match volume.length(&name) {
+            Ok(_) => Frames::open(volume, &name, 0, None)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                chain.broken = Some(format!("{} is not there", volume.place(&name)));
+                break;
+            }
+            Err(error) => return Err(trouble("read", volume.place(&name), &error)),
+        };
+        let Next::Frame(frame) = frames.read()? else {
+            chain.broken = Some(format!("{} does not begin with a record", volume.place(&name)));
+            break;
+        };
+        let begin = read_begin(&frame, &name, volume)?;
+        if begin.job.uid != uid {
+            let message = format!("belongs to job {}, what follows it to job {uid}", begin.job.uid);
+            let hint = "were files of two state folders put together?";
+            return Err(Error::refused(volume.place(&name), message).with_hint(hint));
+        }
+        chain.links.push(Link { begin, length: Some(previous.length) });
     }
-    Ok(Some(Link { begin: head_of(volume, &name)?.begin, length: Some(accepted.length) }))
+    Ok(chain)
 }
 
 /// What was read from a file of the log.

@@ -1,5 +1,9 @@
 //! The order in which a job's state folder is written, on the process that has the tick log.
 //!
+//! 0. The process that holds the lease reads the folder ([`recover`](crate::checkpoint::recover())), begins the log of its
+//!    incarnation ([`TickLog::begin`]), and only then completes the output files
+//!    ([`complete_files`](crate::checkpoint::complete_files)): from then on no older incarnation can show a tick that was
+//!    not read. All processes take what they go on from out of that log's first record.
 //! 1. Every process makes the lines of a tick durable in its [`Spool`](crate::checkpoint::Spool), and then reports the tick.
 //! 2. [`Keeper::commit`] makes the records of reported ticks durable in the log. Then they are committed.
 //! 3. Every process shows their lines ([`show`](crate::checkpoint::files::show)).
@@ -154,20 +158,15 @@ impl Shelf {
         steps: Vec<StepRecord>,
         time: i64,
     ) -> Result<&Manifest, Error> {
-        let manifest = self.write(frozen, saved, steps, time)?;
+        let manifest = self.draft(frozen, saved, steps, time);
+        self.store(&manifest)?;
         if let Some(older) = &self.newest {
             trim(&*self.volume, self.incarnation, older, &manifest)?;
         }
         Ok(self.newest.insert(manifest))
     }
 
-    pub(super) fn write(
-        &self,
-        frozen: Frozen,
-        saved: &[Segment],
-        steps: Vec<StepRecord>,
-        time: i64,
-    ) -> Result<Manifest, Error> {
+    pub(super) fn draft(&self, frozen: Frozen, saved: &[Segment], steps: Vec<StepRecord>, time: i64) -> Manifest {
         let mut manifest = Manifest {
             tick: frozen.tick,
             incarnation: self.incarnation,
@@ -185,12 +184,16 @@ impl Shelf {
         let restored = self.newest.as_ref().filter(|newest| newest.incarnation != self.incarnation);
         let without_dropped = restored.filter(|_| !self.dropped.is_empty()).map(|restored| restored.without(&self.dropped));
         manifest.fill(without_dropped.as_ref().or(self.newest.as_ref()), saved);
-        refuse_if_replaced(&*self.volume, self.incarnation, self.incarnation + 1)?;
+        manifest
+    }
+
+    pub(super) fn store(&self, manifest: &Manifest) -> Result<(), Error> {
+        refuse_if_replaced(&*self.volume, self.incarnation, (self.incarnation + 1, 0))?;
         let (name, bytes) = (manifest.name(), manifest.to_bytes()?);
         fault::point("manifest.replace.before");
         let written = self.volume.replace(&name, &bytes);
         written.map_err(|error| trouble("write a snapshot", self.volume.place(&name), &error))?;
         fault::point("manifest.replace.after");
-        Ok(manifest)
+        Ok(())
     }
 }

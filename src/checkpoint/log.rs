@@ -93,13 +93,15 @@ impl TickLog {
             return Err(Error::refused(volume.place(""), message).with_hint("each job needs a state folder of its own"));
         }
         fault::point("log.begin.before");
-        refuse_if_replaced(&*volume, incarnation, incarnation)?;
+        refuse_if_replaced(&*volume, incarnation, (incarnation, 0))?;
         let previous = after.and_then(|after| after.accepted.clone());
         let snapshot = after.and_then(|after| after.snapshot.as_ref());
         let snapshot = snapshot.map(|snapshot| (snapshot.manifest.tick, snapshot.manifest.incarnation));
         let begin = LogBegin { incarnation, sequence: 0, previous, snapshot, job: job.clone() };
         let file = create(&*volume, &begin)?;
         fault::point("log.begin.created");
+        // A process that slept before this may make a file anew that others have removed since.
+        refuse_if_replaced(&*volume, incarnation, (incarnation, 1))?;
         // Whoever appended to the log before this may have done so until a moment ago: now it would see this file.
         let found = chain::find_head(&*volume, Some(incarnation))?;
         if !is_still(&*volume, found.as_ref(), begin.previous.as_ref())? {
@@ -123,7 +125,7 @@ impl TickLog {
         file.append(&bytes)
             .and_then(|()| file.sync())
             .map_err(|error| trouble("begin the tick log", volume.place(&name), &error))?;
-        refuse_if_replaced(&*volume, begin.incarnation, begin.incarnation + 1)?;
+        refuse_if_replaced(&*volume, begin.incarnation, (begin.incarnation + 1, 0))?;
         Ok(TickLog {
             volume,
             begin,
@@ -215,7 +217,7 @@ impl TickLog {
             return Ok(());
         }
         // After the sync: an incarnation that begins later than this look reads what was appended.
-        refuse_if_replaced(&*self.volume, self.begin.incarnation, self.begin.incarnation + 1)
+        refuse_if_replaced(&*self.volume, self.begin.incarnation, (self.begin.incarnation + 1, 0))
     }
 }
 
@@ -228,11 +230,11 @@ fn create(volume: &dyn Volume, begin: &LogBegin) -> Result<Box<dyn Appender>, Er
     volume.create(&name).map_err(|error| trouble("begin the tick log", volume.place(&name), &error))
 }
 
-/// Fails when there is a log of `from` or of a newer incarnation.
-pub(super) fn refuse_if_replaced(volume: &dyn Volume, incarnation: u64, from: u64) -> Result<(), Error> {
+/// Fails when there is a file of the log that is `from` (incarnation, sequence) or newer.
+pub(super) fn refuse_if_replaced(volume: &dyn Volume, incarnation: u64, from: (u64, u32)) -> Result<(), Error> {
     let names = volume.list().map_err(|error| trouble("list the state folder", volume.place(""), &error))?;
     let newer = names.iter().filter_map(|name| match Name::parse(name) {
-        Some(Name::Log { incarnation, .. }) => Some(incarnation).filter(|incarnation| *incarnation >= from),
+        Some(Name::Log { incarnation, sequence }) if (incarnation, sequence) >= from => Some(incarnation),
         _ => None,
     });
     newer.max().map_or(Ok(()), |newer| Err(replaced(volume.place(""), incarnation, newer)))

@@ -1,6 +1,6 @@
 //! What a state folder has to go on from.
 
-use crate::checkpoint::chain::{self, Head, Link};
+use crate::checkpoint::chain::{self, Chain, Head, Link};
 use crate::checkpoint::log::{Accepted, Position};
 use crate::checkpoint::names::Name;
 use crate::checkpoint::problem::{damaged, trouble};
@@ -74,16 +74,16 @@ pub fn next_incarnation(volume: &dyn Volume) -> Result<u64, Error> {
 /// verified. A snapshot that is damaged is passed over for the one before it, if the log reaches back to that.
 pub fn recover(volume: &Arc<dyn Volume>, before: Option<u64>) -> Result<Option<Recovered>, Error> {
     let Some(view) = view(&**volume, before)? else { return Ok(None) };
-    let links = match view.head {
+    let chain = match view.head {
         Some(head) => chain::walk(&**volume, head, view.length)?,
-        None => Vec::new(),
+        None => Chain::default(),
     };
     let mut passed_over = Vec::new();
     let mut bytes_read = 0;
     let snapshot = match view.chosen {
         Some(Some((tick, incarnation))) => Some(Snapshot::open(volume, tick, incarnation)??),
         Some(None) => None,
-        None => choose(volume, &links, &view.job, &mut passed_over, &mut bytes_read)?,
+        None => choose(volume, &chain.links, &view.job, &mut passed_over, &mut bytes_read)?,
     };
     let mut recovered = Recovered {
         job: view.job,
@@ -96,7 +96,7 @@ pub fn recover(volume: &Arc<dyn Volume>, before: Option<u64>) -> Result<Option<R
         passed_over,
         bytes_read,
     };
-    read_log(&**volume, &links, &mut recovered)?;
+    read_log(&**volume, &chain, &mut recovered)?;
     Ok(Some(recovered))
 }
 
@@ -172,20 +172,20 @@ fn is_in_chain(links: &[Link], position: Position) -> bool {
 }
 
 /// Reads the ticks behind the snapshot.
-fn read_log(volume: &dyn Volume, links: &[Link], recovered: &mut Recovered) -> Result<(), Error> {
+fn read_log(volume: &dyn Volume, chain: &Chain, recovered: &mut Recovered) -> Result<(), Error> {
     let position = recovered.snapshot.as_ref().map(|snapshot| snapshot.manifest.position);
     let start = position.map(|position| (position.incarnation, position.sequence));
-    if let (None, Some(oldest)) = (start, links.last())
+    if let (None, Some(oldest)) = (start, chain.links.last())
         && oldest.begin.previous.is_some()
     {
-        let passed_over = recovered.passed_over.join("; ");
-        let message = format!("no snapshot can be used, and the log does not reach back to the beginning: {passed_over}");
+        let broken = chain.broken.iter().chain(&recovered.passed_over).cloned().collect::<Vec<_>>().join("; ");
+        let message = format!("no snapshot can be used, and the log does not reach back to the beginning: {broken}");
         let hint =
             "restore the state folder from a copy, or start the job over with another one and without the output files";
         return Err(Error::refused(volume.place(&oldest.name()), message).with_hint(hint));
     }
     let is_needed = |link: &&Link| start.is_none_or(|start| (link.begin.incarnation, link.begin.sequence) >= start);
-    for link in links.iter().rev().filter(is_needed) {
+    for link in chain.links.iter().rev().filter(is_needed) {
         let own = (link.begin.incarnation, link.begin.sequence);
         let from = position.filter(|_| start == Some(own)).map_or(0, |position| position.offset);
         let records = chain::read(volume, link, from)?;
