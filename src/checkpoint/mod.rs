@@ -31,6 +31,8 @@ pub mod trim;
 pub mod volume;
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
