@@ -143,7 +143,7 @@ impl<'scope> Flow<'scope> {
         let name = format!("archive {}", kind.name());
         let cuts = self.step(&name, events, make)?;
         self.publish.push(Box::new(move |ticks| {
-            publish_here(&name, cuts, ticks.committed, Some(Box::new(publisher)), Skip::default())
+            Ok(publish_here(&name, cuts, ticks.committed, Some(Box::new(publisher)), Skip::default()))
         }));
         Ok(())
     }

@@ -106,7 +106,7 @@ pub fn build(scope: Scope<'_, Tick>, dataflow: &Dataflow, job: Rc<JobView>, mani
         Delivery::AtLeastOnce => made.complete,
     };
     let ticks = Ticks { due, committed: made.committed };
-    let late: Vec<_> = flow.publish.into_iter().map(|publish| publish(ticks.clone())).collect();
+    let late: Vec<_> = flow.publish.into_iter().map(|publish| publish(ticks.clone())).collect::<Result<_, _>>()?;
     if !late.is_empty() {
         collect(scope.concatenate(late), manifest, committed);
     }

@@ -48,8 +48,8 @@ pub struct Flow<'scope> {
     publish: Vec<Publish<'scope>>,
 }
 
-/// What is built when it is known where commits come from.
-type Publish<'scope> = Box<dyn FnOnce(Ticks<'scope>) -> Reports<'scope> + 'scope>;
+/// What is built when it is known where commits come from, and that the dataflow can run: it opens what is written to.
+type Publish<'scope> = Box<dyn FnOnce(Ticks<'scope>) -> Result<Reports<'scope>, Error> + 'scope>;
 
 /// When something may be shown.
 #[derive(Clone)]

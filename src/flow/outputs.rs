@@ -5,7 +5,7 @@ use crate::drivers::Events;
 use crate::drivers::keep::{Kept, Lines, keep_lines};
 use crate::drivers::publish::{Publisher, Skip, publish_at, publish_here};
 use crate::error::Error;
-use crate::flow::Flow;
+use crate::flow::{Flow, JobView};
 use crate::model::job::Delivery;
 use crate::operators::encode::{Encode, HashOf, LinesOf};
 use crate::operators::show::{Show, ShowAt};
@@ -44,12 +44,16 @@ impl<'scope> Flow<'scope> {
         let is_mine = each || worker == OWNER;
         let path = path.map(|path| path_of(&path, worker));
         let kept = self.job.kept.clone().zip(path.clone()).filter(|_| self.job.delivery == Delivery::ExactlyOnce);
-        let publisher = is_mine.then(|| self.publisher(path)).transpose()?;
+        let job = self.job.clone();
+        let publisher = move || is_mine.then(|| publisher(&job, path)).transpose();
         let name = name.to_owned();
         let Some((kept, path)) = kept else {
-            self.publish.push(Box::new(move |ticks| match each {
-                true => publish_here(&name, lines, ticks.due, publisher, Skip::default()),
-                false => publish_at(&name, OWNER, lines, ticks.due, publisher),
+            self.publish.push(Box::new(move |ticks| {
+                let publisher = publisher()?;
+                Ok(match each {
+                    true => publish_here(&name, lines, ticks.due, publisher, Skip::default()),
+                    false => publish_at(&name, OWNER, lines, ticks.due, publisher),
+                })
             }));
             return Ok(());
         };
@@ -59,26 +63,26 @@ impl<'scope> Flow<'scope> {
         let (lines, reports) = keep_lines(&name, (!each).then_some(OWNER), lines, keep, &self.job.snapshots);
         self.reports.push(reports);
         let skip = Skip { before: live_from, snapshots: self.job.snapshots.clone() };
-        self.publish.push(Box::new(move |ticks| publish_here(&name, lines, ticks.due, publisher, skip)));
+        self.publish.push(Box::new(move |ticks| Ok(publish_here(&name, lines, ticks.due, publisher()?, skip))));
         Ok(())
     }
+}
 
-    /// What appends lines to a file, or to standard output.
-    fn publisher(&self, path: Option<PathBuf>) -> Result<Box<dyn Publisher<Lines>>, Error> {
-        let Some(path) = path else { return Ok(Box::new(Show(Box::new(StdoutLines)))) };
-        let name = path.display().to_string();
-        let unusable = |error| Error::output(&name, error).with_hint("can the folder be made and written?");
-        let file = match (&self.job.kept, self.job.delivery) {
-            (Some(kept), Delivery::ExactlyOnce) => {
-                let show = ShowAt::new(name.clone(), kept.end(&name), self.job.health.alive.clone());
-                return Ok(Box::new(show.map_err(unusable)?));
-            }
-            (Some(kept), Delivery::AtLeastOnce) if kept.end(&name) > 0 => FileLines::resume(&path),
-            _ => FileLines::create(&path),
-        };
-        let file = file.map_err(unusable)?;
-        Ok(Box::new(Show(Box::new(file))))
-    }
+/// What appends lines to a file, or to standard output. A file that nothing has been committed to is made anew.
+fn publisher(job: &JobView, path: Option<PathBuf>) -> Result<Box<dyn Publisher<Lines>>, Error> {
+    let Some(path) = path else { return Ok(Box::new(Show(Box::new(StdoutLines)))) };
+    let name = path.display().to_string();
+    let unusable = |error| Error::output(&name, error).with_hint("can the folder be made and written?");
+    let file = match (&job.kept, job.delivery) {
+        (Some(kept), Delivery::ExactlyOnce) => {
+            let show = ShowAt::new(name.clone(), kept.end(&name), job.health.alive.clone());
+            return Ok(Box::new(show.map_err(unusable)?));
+        }
+        (Some(kept), Delivery::AtLeastOnce) if kept.end(&name) > 0 => FileLines::resume(&path),
+        _ => FileLines::create(&path),
+    };
+    let file = file.map_err(unusable)?;
+    Ok(Box::new(Show(Box::new(file))))
 }
 
 /// Results of a step of your own, with a function that appends their lines and returns how many.
