@@ -80,20 +80,8 @@ pub fn apply<'scope, A: Clone + 'static, B: Clone + 'static>(
     make: Make<A, B>,
     around: Around,
 ) -> Result<(Events<'scope, B>, Reports<'scope>), Error> {
-    let scope = input.scope();
-    let mut builder = OperatorBuilder::new(name.to_owned(), scope);
-    let mut input = builder.new_input(input, Pipeline);
-    let (events_out, events) = builder.new_output();
-    let (reports_out, reports) = builder.new_output();
-    let (mut events_out, mut reports_out): (Output<Event<B>>, Output<Report>) = (output(events_out), output(reports_out));
-    let activator = scope.activator_for(builder.operator_info().address);
     let Around { check_state, snapshots, steps } = around;
-    let gauge = Arc::new(Gauge::default());
-    let (shown, title) = (gauge.clone(), format!("step `{name}` of worker {}", scope.index()));
-    steps.add(move || {
-        let (tick, waiting) = (shown.tick.load(Relaxed), shown.waiting.load(Relaxed));
-        format!("{title}: at tick {tick}, {waiting} batches wait")
-    });
+    // First of all: timely panics when an operator that was begun is not built to its end.
     let mut logic = make();
     let mut freezer = Freezer::default();
     if let Some(state) = logic.state() {
@@ -101,6 +89,19 @@ pub fn apply<'scope, A: Clone + 'static, B: Clone + 'static>(
         let as_stored = snapshots.restore(name, state, &scopes)?;
         freezer = snapshots.enter(name, state, scopes, as_stored);
     }
+    let scope = input.scope();
+    let mut builder = OperatorBuilder::new(name.to_owned(), scope);
+    let mut input = builder.new_input(input, Pipeline);
+    let (events_out, events) = builder.new_output();
+    let (reports_out, reports) = builder.new_output();
+    let (mut events_out, mut reports_out): (Output<Event<B>>, Output<Report>) = (output(events_out), output(reports_out));
+    let activator = scope.activator_for(builder.operator_info().address);
+    let gauge = Arc::new(Gauge::default());
+    let (shown, title) = (gauge.clone(), format!("step `{name}` of worker {}", scope.index()));
+    steps.add(move || {
+        let (tick, waiting) = (shown.tick.load(Relaxed), shown.waiting.load(Relaxed));
+        format!("{title}: at tick {tick}, {waiting} batches wait")
+    });
     builder.build_reschedule(move |_capabilities| {
         let mut queue: VecDeque<Waiting<A>> = VecDeque::new();
         let mut made: Vec<B> = Vec::new();
