@@ -1,8 +1,8 @@
 //! Places where a process can be killed on purpose: before and after everything that it leaves behind.
 //!
 //! `METERFLOW_FAULT=log.sync.before:3` kills the process with SIGKILL when it comes to that place for the third time.
-//! `METERFLOW_FAULT_HITS=FILE` appends to a file how often each place was passed: a line `NAME COUNT` for each, at the end of
-//! the process or just before it kills itself. Without these variables a place costs the load of one number.
+//! `METERFLOW_FAULT_HITS=FILE` appends to a file how often each place was passed: a line `NAME COUNT` for each, at the
+//! end of the process or just before it kills itself. Without these variables a place costs the load of one number.
 
 use std::fs::File;
 use std::io::Write;

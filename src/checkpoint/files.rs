@@ -136,7 +136,7 @@ fn refuse_length(path: &str, length: Option<u64>, start: u64, end: u64) -> Resul
     if found > end {
         let message = format!("has {found} bytes, but only {end} were committed: somebody else has written to it");
         let hint = format!(
-            "move it away and put back the first {end} bytes (head -c {end}), or start the job over with another state folder"
+            "move it away and put back its first {end} bytes (head -c {end}), or start over with another state folder"
         );
         return Err(Error::refused(path, message).with_hint(hint));
     }
@@ -186,8 +186,8 @@ impl Lazy<'_> {
         };
         let from = shown.end - shown.bytes;
         let message = format!("bytes {from} to {} are not those of tick {tick}, which was committed; {torn}", shown.end);
-        let hint = "was the file or the state folder changed? put both back from copies of one time, or start the job over with \
-                    another state folder and without the output files";
+        let hint = "was the file or the state folder changed? put both back from copies of one time, or start the job over \
+                    with another state folder and without the output files";
         Err(Error::refused(&shown.path, message).with_hint(hint))
     }
 }

@@ -50,8 +50,8 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Goes on from what was recovered, as `log`, which has begun for that. A snapshot may be taken of the last tick that was
-    /// recovered.
+    /// Goes on from what was recovered, as `log`, which has begun for that. A snapshot may be taken of the last tick
+    /// that was recovered.
     pub fn new(log: TickLog, recovered: Option<&Recovered>) -> Keeper {
         let (counts, files) = match recovered {
             Some(recovered) => (recovered.counts(), recovered.ends()),

@@ -115,8 +115,8 @@ impl Manifest {
         manifest
     }
 
-    /// Takes in what was saved for this snapshot; what `previous` has and nobody has saved anew stays where it stands, but for
-    /// that of steps that are gone or have another kind or version of state now.
+    /// Takes in what was saved for this snapshot; what `previous` has and nobody has saved anew stays where it stands,
+    /// but for that of steps that are gone or have another kind or version of state now.
     pub(super) fn fill(&mut self, previous: Option<&Manifest>, saved: &[Segment]) {
         let mut files = FileTable::default();
         let mut places: BTreeMap<(u16, Scope), Place> = BTreeMap::new();

@@ -1,9 +1,10 @@
 //! The state folder: what a job has committed, what is to be shown of it, and the state to go on from.
 //!
 //! * The *tick log* ([`log`]) holds a record of every tick; a tick is committed when its record is durable.
-//! * The *spool* ([`spool`]) holds the lines of ticks, durable before their tick is committed, so that a file can be completed
-//!   after a crash.
-//! * A *snapshot* ([`manifest`], [`segment`]) is the state of all steps after one tick, and names the place in the log behind it.
+//! * The *spool* ([`spool`]) holds the lines of ticks, durable before their tick is committed, so that a file can be
+//!   completed after a crash.
+//! * A *snapshot* ([`manifest`], [`segment`]) is the state of all steps after one tick, and names the place in the log
+//!   behind it.
 //! * [`recover`] reads what is there; [`keeper`] holds the order in which all this is written.
 //!
 //! Nothing here starts a thread or reads a clock, and every effect goes through [`volume::Volume`] or [`files::Files`], so

@@ -8,7 +8,7 @@ use std::io;
 pub(super) fn trouble(what: &str, place: impl Into<String>, error: &io::Error) -> Error {
     let hint = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "the disk is full: make room or shorten engine.snapshot_interval; nothing is lost, the job goes on from what is committed"
+            "the disk is full: make room, then start again; nothing is lost, the job goes on from what is committed"
         }
         io::ErrorKind::ReadOnlyFilesystem => "mount the file system for writing, or name another state folder",
         io::ErrorKind::PermissionDenied => "give the user that runs this program read and write access to the state folder",
@@ -22,8 +22,8 @@ pub(super) fn trouble(what: &str, place: impl Into<String>, error: &io::Error) -
 
 /// A record that is not as it was written.
 pub(super) fn damaged(place: impl Into<String>, offset: u64, found: impl Display) -> Error {
-    let hint = "the file was changed or its disk is failing: restore the state folder from a copy, or start the job over with \
-                another state folder and without the output files";
+    let hint = "the file was changed or its disk is failing: restore the state folder from a copy, or start the job over \
+                with another state folder and without the output files";
     Error::refused(place, format!("damaged at byte {offset}: {found}")).with_hint(hint)
 }
 

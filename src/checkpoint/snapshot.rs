@@ -46,7 +46,8 @@ impl Snapshot {
         Ok(Some(bytes))
     }
 
-    /// Reads everything and returns how many bytes that are. The outer error is trouble with the folder, the inner one damage.
+    /// Reads everything and returns how many bytes that are. The outer error is trouble with the folder, the inner one
+    /// damage.
     pub fn verify(&self) -> Result<Result<u64, Error>, Error> {
         let mut places: Vec<&Place> = self.manifest.places.iter().collect();
         places.sort_by_key(|place| (place.file, place.offset));

@@ -65,8 +65,8 @@ impl Spool {
         Ok(spool)
     }
 
-    /// Appends lines of `tick` that are meant for the file `path`, where they begin at `offset`. `parts` stand one behind the
-    /// other.
+    /// Appends lines of `tick` that are meant for the file `path`, where they begin at `offset`. `parts` stand one
+    /// behind the other.
     pub fn append(&mut self, tick: Tick, path: &str, offset: u64, parts: &[&[u8]]) -> Result<(), Error> {
         let mut head = Writer::default();
         head.value(tick);

@@ -19,7 +19,8 @@ pub trait Volume: Send + Sync {
     /// Length of a file in bytes.
     fn length(&self, name: &str) -> io::Result<u64>;
 
-    /// Puts a file in place of whatever had its name: a reader finds the whole of the one or of the other. Durable on return.
+    /// Puts a file in place of whatever had its name: a reader finds the whole of the one or of the other. Durable on
+    /// return.
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
 
     /// Makes a file durable as it is: a process that was killed may have left in it what a reader sees and a loss of power

@@ -73,9 +73,11 @@ fn torn(file: &File, draws: &mut Draws) -> Vec<u8> {
     let mut bytes = Vec::new();
     for start in (0..length).step_by(PAGE) {
         let is_there = draws.chance(2);
-        for at in start..(start + PAGE).min(length) {
-            let before = old.get(at).copied().unwrap_or(0);
-            bytes.push(if is_there { new[at] } else { before });
+        let end = (start + PAGE).min(length);
+        let before = (start..end).map(|at| old.get(at).copied().unwrap_or(0));
+        match is_there {
+            true => bytes.extend_from_slice(&new[start..end]),
+            false => bytes.extend(before),
         }
     }
     bytes

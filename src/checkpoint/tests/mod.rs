@@ -1,5 +1,6 @@
 //! Tests of the state folder as a whole, on real files.
 
 mod files;
+mod fixtures;
 mod log;
 mod snapshots;
