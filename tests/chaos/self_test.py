@@ -114,7 +114,7 @@ def cut(job):
 def not_completed(job):
     end = job.log(1, [two(0), two(2)])
     job.look(LINES[:1])
-    job.log(2, [], previous=end)
+    job.log(2, [two(4)], previous=end, first=2)
     job.look(LINES[:2])
 
 
