@@ -68,7 +68,7 @@ class Faults:
         self.tally.starts += 1
         self.tally.replays += outputs.state.behind_snapshot
         before = len(job.words())
-        flags = ("--state", job.state, "--restarts", "0")
+        flags = (*job.keeps, "--restarts", "0")
         code = job.run(self.draw.randint(1, 2), self.draw.choice([1, 1, 2]), *flags, environment=environment)
         said = job.words()[before:]
         if code != 0 and (fault is None or "ended with signal 9" not in said):

@@ -78,6 +78,7 @@ class Job:
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(folder)
         self.out, self.state = os.path.join(folder, "out"), os.path.join(folder, "state")
+        self.keeps = ["--state", self.state]
         self.said, self.summary = os.path.join(folder, "said"), os.path.join(folder, "summary.json")
         with open(os.path.join(folder, "meterflow.toml"), "w", encoding="utf-8") as file:
             file.write(CONFIGURATION.format(data=data, folder=folder))

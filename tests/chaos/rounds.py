@@ -94,7 +94,7 @@ class Round:
     def session(self):
         """A start, and what befalls it; whether the job has come to its end."""
         draw, tally = self.draw, self.tally
-        flags = ["--state", self.job.state, *(CHANGED if draw.random() < 0.1 else [])]
+        flags = [*self.job.keeps, *(CHANGED if draw.random() < 0.1 else [])]
         progress = Progress(self.job.state)
         tally.starts += 1
         tally.replays += self.outputs.state.behind_snapshot
@@ -169,8 +169,8 @@ class Round:
             send(pid, signal.SIGCONT)
         else:
             code = running.ask_to_stop()
-            # Before it handles signals the first one ends it.
-            if code != 0 and (code != -signal.SIGTERM or children):
+            # Before it handles signals, or between a failure and the next start, there is nothing to stop cleanly.
+            if code != 0 and (code not in (-signal.SIGTERM, 128 + signal.SIGTERM) or children):
                 raise Failure(f"exit code {code} after SIGTERM")
             self.look(is_idle=code == 0)
         return kind not in ("one", "stop")
