@@ -113,8 +113,9 @@ class Outputs:
         before = {os.path.relpath(of, self.folder): end for of, end in self.state.ends.items()}
         if length > ends.get(path, 0):
             self.problems.append(f"{path}: {length} bytes are visible, {ends.get(path, 0)} are committed")
-        # A start completes files before it commits anything new.
-        if now.next_tick > self.state.next_tick and length < before.get(path, 0):
+        # A start completes the files between the beginning of its log and its first tick.
+        has_gone_on = now.incarnation > self.state.incarnation and now.next_tick > self.state.next_tick
+        if has_gone_on and length < before.get(path, 0):
             self.problems.append(f"{path}: not completed at the start: {length} bytes of {before[path]}")
         if is_idle and length != ends.get(path, 0):
             self.problems.append(f"{path}: {length} bytes after a clean end, {ends.get(path, 0)} are committed")

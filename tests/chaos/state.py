@@ -70,8 +70,8 @@ def contents(path):
 
 
 def chain(heads):
-    """Log files that count, in order, each with the offset at which it ends; None: with its last whole record. Each file says
-    where the one before it ends."""
+    """Log files that count, in order, each with the offset at which it ends; None: with its last whole record. Each
+    file says where the one before it ends."""
     files, key, end = [], max(heads, default=None), None
     while key in heads:
         files.append((*key, end))
