@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// A place that lines are appended to.
@@ -41,11 +42,31 @@ impl FileLines {
 }
 
 impl FileLines {
-    /// Goes on behind what is there.
+    /// Goes on behind all whole lines that are there; a last one that lacks its end goes.
     pub fn resume(path: &Path) -> io::Result<FileLines> {
-        let file = File::options().append(true).create(true).open(path)?;
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let file = File::options().read(true).append(true).create(true).open(path)?;
+        file.set_len(whole_lines(&file)?)?;
         Ok(FileLines { file, path: path.to_path_buf() })
     }
+}
+
+/// Length of a file without a last line that lacks its end.
+fn whole_lines(file: &File) -> io::Result<u64> {
+    const BLOCK: u64 = 1 << 16;
+    let (mut end, mut bytes) = (file.metadata()?.len(), Vec::new());
+    while end > 0 {
+        let start = end.saturating_sub(BLOCK);
+        bytes.resize((end - start) as usize, 0);
+        file.read_exact_at(&mut bytes, start)?;
+        if let Some(at) = memchr::memrchr(b'\n', &bytes) {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
 }
 
 impl LineSink for FileLines {
@@ -82,6 +103,19 @@ impl LineSink for StdoutLines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_goes_on_behind_whole_lines() {
+        let path = std::env::temp_dir().join(format!("meterflow-lines-{}", std::process::id()));
+        let long = format!("a\n{}", "b".repeat(200_000));
+        for (before, after) in [("a\nb\nc", "a\nb\nx\n"), ("abc", "x\n"), ("", "x\n"), (&long, "a\nx\n"), ("a\n", "a\nx\n")]
+        {
+            std::fs::write(&path, before).unwrap();
+            FileLines::resume(&path).unwrap().append(b"x\n").unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), after, "{before:.20}");
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn a_folder_has_a_file_for_each_worker() {

@@ -6,6 +6,7 @@ use crate::drivers::{Events, Output, Reports, To, output};
 use crate::model::control::{Counts, Event, Report, Tick};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 use timely::ExchangeData;
 use timely::communication::Pull;
@@ -49,11 +50,12 @@ pub fn publish_at<'scope, L: ExchangeData + Clone>(
     events: Events<'scope, Made<L>>,
     committed: CommittedTicks<'scope>,
     publisher: Option<Box<dyn Publisher<L>>>,
+    skip: Skip,
 ) -> Reports<'scope> {
     let pact = Exchange::new(move |_: &Event<Made<L>>| owner as u64);
     let mut builder = OperatorBuilder::new(format!("publish {name}"), events.scope());
     let input = builder.new_input(events, pact);
-    build(builder, input, committed, publisher, Skip::default())
+    build(builder, input, committed, publisher, skip)
 }
 
 /// Publishes on every worker what was made there.
@@ -76,6 +78,15 @@ pub struct Skip {
     pub before: Tick,
     /// Snapshots that wait for what was shown.
     pub snapshots: Snapshots,
+}
+
+impl Skip {
+    /// Skips nothing: ticks that are made again are shown again. A snapshot waits until what came before it is in `file`,
+    /// since it is not made again.
+    pub fn nothing(file: PathBuf, snapshots: &Snapshots) -> Skip {
+        snapshots.publisher(file);
+        Skip { before: 0, snapshots: snapshots.clone() }
+    }
 }
 
 /// How long a publisher that is not ready is left alone.

@@ -44,15 +44,16 @@ impl<'scope> Flow<'scope> {
         let is_mine = each || worker == OWNER;
         let path = path.map(|path| path_of(&path, worker));
         let kept = self.job.kept.clone().zip(path.clone()).filter(|_| self.job.delivery == Delivery::ExactlyOnce);
-        let job = self.job.clone();
+        let (job, file) = (self.job.clone(), path.clone().filter(|_| is_mine));
         let publisher = move || is_mine.then(|| publisher(&job, path)).transpose();
         let name = name.to_owned();
         let Some((kept, path)) = kept else {
+            let skip = file.map_or_else(Skip::default, |file| Skip::nothing(file, &self.job.snapshots));
             self.publish.push(Box::new(move |ticks| {
                 let publisher = publisher()?;
                 Ok(match each {
-                    true => publish_here(&name, lines, ticks.due, publisher, Skip::default()),
-                    false => publish_at(&name, OWNER, lines, ticks.due, publisher),
+                    true => publish_here(&name, lines, ticks.due, publisher, skip),
+                    false => publish_at(&name, OWNER, lines, ticks.due, publisher, skip),
                 })
             }));
             return Ok(());
@@ -73,12 +74,15 @@ fn publisher(job: &JobView, path: Option<PathBuf>) -> Result<Box<dyn Publisher<L
     let Some(path) = path else { return Ok(Box::new(Show(Box::new(StdoutLines)))) };
     let name = path.display().to_string();
     let unusable = |error| Error::output(&name, error).with_hint("can the folder be made and written?");
+    let resume = &job.plan.resume;
+    let goes_on = resume.first > 0 || !resume.commits.is_empty();
     let file = match (&job.kept, job.delivery) {
         (Some(kept), Delivery::ExactlyOnce) => {
             let show = ShowAt::new(name.clone(), kept.end(&name), job.health.alive.clone());
             return Ok(Box::new(show.map_err(unusable)?));
         }
-        (Some(kept), Delivery::AtLeastOnce) if kept.end(&name) > 0 => FileLines::resume(&path),
+        // No lengths are committed.
+        (Some(_), Delivery::AtLeastOnce) if goes_on => FileLines::resume(&path),
         _ => FileLines::create(&path),
     };
     let file = file.map_err(unusable)?;
