@@ -227,7 +227,8 @@ struct Ready {
 impl State {
     fn new(plan: Plan, snapshots: Snapshots) -> State {
         let count = plan.out_of_orderness.len();
-        let freezer = snapshots.enter(TICKS, &Standing::empty(count), scopes(count), true);
+        let empty = Standing::empty(count);
+        let freezer = snapshots.enter(TICKS, plan.resume.standing.as_ref().unwrap_or(&empty), scopes(count), true);
         State {
             opened: vec![None; count],
             lists: vec![None; plan.processes as usize],

@@ -43,6 +43,19 @@ fn exists(store: &dyn ObjectStore, name: &str) -> bool {
     fatal(&Error::output(format!("archive {name}"), "the store does not say whether this object is there"))
 }
 
+/// Opens the store of an archive, with what uploads to it. What dead runs of `job` left unfinished is removed.
+fn open(url: &str, author: Author, job: Option<String>, memory: usize) -> Result<(Arc<dyn ObjectStore>, Uploader), Error> {
+    let unusable = |error: &dyn std::fmt::Display| Error::output(format!("archive {url}"), error);
+    let store = store::open_as(url, author).map_err(|error| unusable(&error))?;
+    if let Some(job) = job {
+        store.sweep(&job).map_err(|error| unusable(&error))?;
+    }
+    // One thread, so that cuts are stored in their order: see `connectors::archive::recovered`.
+    let upload = UploadSettings { threads: 1, capacity: memory, ..UploadSettings::default() };
+    let uploader = Uploader::start(store.clone(), upload, || {}).map_err(|error| unusable(&error))?;
+    Ok((store, uploader))
+}
+
 /// How often a store is asked at the start.
 const ATTEMPTS: usize = 100;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -113,25 +126,20 @@ impl<'scope> Flow<'scope> {
         });
         let worker = self.scope.index();
         let objects = ObjectNames { tag: self.job.run.clone(), worker };
-        let unusable = |error: &dyn std::fmt::Display| Error::output(format!("archive {url}"), error);
         let Start { committed, replayed, may_write, job, keeps_state } = self.archive_start();
         let author = Author { tag: objects.tag.clone(), may_write };
-        let store = store::open_as(&url, author).map_err(|error| unusable(&error))?;
-        if let Some(job) = job {
-            store.sweep(&job).map_err(|error| unusable(&error))?;
-        }
-        // One thread, so that cuts are stored in their order: see `connectors::archive::recovered`.
-        let upload = UploadSettings { threads: 1, capacity: settings.memory, ..UploadSettings::default() };
-        let uploader = Uploader::start(store.clone(), upload, || {}).map_err(|error| unusable(&error))?;
+        let opened = if self.job.is_dry { None } else { Some(open(&url, author, job, settings.memory)?) };
+        let (store, uploader) = opened.unzip();
 
         let place = [worker, self.scope.peers()];
         let groups = groups_of(worker, self.scope.peers());
         let mine = |cut: &ArchiveCut| cut.kind == kind.name() && cut.groups[0] < groups[1] && groups[0] < cut.groups[1];
         let committed: Vec<ArchiveCut> = committed.into_iter().filter(mine).collect();
-        let recovered = Rc::new(Recovered::new(&committed, replayed, Box::new(move |name| exists(&*store, name))));
+        let exists = move |name: &str| store.as_ref().is_some_and(|store| exists(&**store, name));
+        let recovered = Rc::new(Recovered::new(&committed, replayed, Box::new(exists)));
         let together: Rc<Together> = Rc::default();
-        let publisher = Upload::new(uploader, together.clone(), keeps_state);
-        let remembers = keeps_state || self.job.check_state;
+        let publisher = uploader.map(|uploader| Upload::new(uploader, together.clone(), keeps_state));
+        let remembers = keeps_state || self.job.check_state || self.job.is_dry;
         let make = move || {
             let archiver = Archiver::new(settings.clone(), names.clone(), objects.clone());
             let archiver = match remembers {
@@ -143,7 +151,8 @@ impl<'scope> Flow<'scope> {
         let name = format!("archive {}", kind.name());
         let cuts = self.step(&name, events, make)?;
         self.publish.push(Box::new(move |ticks| {
-            Ok(publish_here(&name, cuts, ticks.committed, Some(Box::new(publisher)), Skip::default()))
+            let publisher = publisher.map(|publisher| Box::new(publisher) as Box<_>);
+            Ok(publish_here(&name, cuts, ticks.committed, publisher, Skip::default()))
         }));
         Ok(())
     }

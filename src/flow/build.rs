@@ -2,9 +2,8 @@
 
 use crate::config::Settings;
 use crate::drivers::commit::{SharedManifest, collect, committer};
-use crate::drivers::coordinator::{Committed, Plan, coordinator};
+use crate::drivers::coordinator::{Committed, Coordinator, Plan, coordinator};
 use crate::drivers::gather::gather;
-
 use crate::drivers::health::Health;
 use crate::drivers::keep::Spooler;
 use crate::drivers::reader::Reader;
@@ -39,6 +38,8 @@ pub struct JobView {
     pub run: String,
     /// Save and restore all state after every tick, which must change nothing.
     pub check_state: bool,
+    /// It is built to be looked at, and never runs: nothing is opened.
+    pub is_dry: bool,
     /// Where state is saved.
     pub snapshots: Snapshots,
     /// Where what is to be shown is kept, if it is to survive a crash.
@@ -67,12 +68,20 @@ impl KeptLines {
     }
 }
 
-/// Builds `dataflow` on this worker.
-pub fn build(scope: Scope<'_, Tick>, dataflow: &Dataflow, job: Rc<JobView>, manifest: SharedManifest) -> Result<(), Error> {
-    let committed = Committed::new(job.health.vitals.clone());
+/// Builds `dataflow` as far as its last step, with whatever state is stored of it: fails when that does not fit.
+pub fn look(scope: Scope<'_, Tick>, dataflow: &Dataflow, job: Rc<JobView>) -> Result<(), Error> {
+    steps(scope, dataflow, job, Committed::default()).map(drop)
+}
+
+/// Coordinator, sources and the steps of the dataflow.
+fn steps<'scope>(
+    scope: Scope<'scope, Tick>,
+    dataflow: &Dataflow,
+    job: Rc<JobView>,
+    committed: Committed,
+) -> Result<(Flow<'scope>, Coordinator<'scope>), Error> {
     let (control_loop, control) = scope.feedback::<Vec<SourceReport>>(1);
-    let ticks = coordinator(scope, control, job.plan.clone(), committed.clone(), &job.snapshots)?;
-    snapshot::collect(ticks.closes.clone(), &job.snapshots, manifest.clone());
+    let ticks = coordinator(scope, control, job.plan.clone(), committed, &job.snapshots)?;
 
     let (mut controls, mut reports, mut sources) = (Vec::new(), Vec::new(), BTreeMap::new());
     for (reader, wakers) in &job.readers {
@@ -97,7 +106,14 @@ pub fn build(scope: Scope<'_, Tick>, dataflow: &Dataflow, job: Rc<JobView>, mani
     (dataflow.build)(&mut flow)?;
 
     flow.job.snapshots.all_entered()?;
+    Ok((flow, ticks))
+}
 
+/// Builds `dataflow` on this worker.
+pub fn build(scope: Scope<'_, Tick>, dataflow: &Dataflow, job: Rc<JobView>, manifest: SharedManifest) -> Result<(), Error> {
+    let committed = Committed::new(job.health.vitals.clone());
+    let (flow, ticks) = steps(scope, dataflow, job, committed.clone())?;
+    snapshot::collect(ticks.closes.clone(), &flow.job.snapshots, manifest.clone());
     let reports = scope.concatenate(flow.reports);
     let (resume, delivery) = (flow.job.plan.resume.clone(), flow.job.delivery);
     let made = committer(ticks.records, reports, manifest.clone(), committed.clone(), resume);

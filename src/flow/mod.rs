@@ -9,7 +9,7 @@ mod outputs;
 mod results;
 mod steps;
 
-pub use build::{JobView, KeptLines, build};
+pub use build::{JobView, KeptLines, build, look};
 pub use outputs::{Custom, MakeLines, Sinkable};
 pub use steps::{Anomalies, DeadLetters, LateReadings, Readings, SourceNames, Statistics};
 

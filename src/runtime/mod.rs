@@ -3,6 +3,7 @@
 mod cluster;
 mod connect;
 mod door;
+mod dry;
 mod kept;
 pub mod lease;
 pub mod link;
@@ -155,6 +156,7 @@ fn work(work: Work) -> Result<(), Error> {
             place: Place { process: cluster.process as u32, local: worker.index() % cluster.threads },
             run: kept.map_or_else(|| format!("{now:013}"), |(_, _, incarnation)| format!("{now:013}-{incarnation:04}")),
             check_state,
+            is_dry: false,
             snapshots: kept.map_or_else(Snapshots::default, |(threads, state, _)| {
                 threads.snapshots(worker.index(), worker.peers(), interval, state)
             }),

@@ -135,7 +135,7 @@ pub(super) fn open(job: &Job, listing: &Listing, now: i64, resume: &Resume, bloc
     Ok(Opened { readers, partitions, out_of_orderness, block })
 }
 
-fn rules(source: &config::Source, settings: &Settings) -> Rules {
+pub(super) fn rules(source: &config::Source, settings: &Settings) -> Rules {
     Rules {
         out_of_orderness: source.out_of_orderness,
         allowed_lateness: settings.windows.allowed_lateness,
