@@ -19,6 +19,7 @@ pub mod files;
 pub mod frame;
 pub mod give_up;
 pub mod hash;
+pub mod inspect;
 pub mod keeper;
 pub mod log;
 pub mod manifest;

@@ -35,6 +35,9 @@ pub enum Command {
     Check(CheckArgs),
     /// Print the complete default configuration, with comments
     Config,
+    /// Look into a state folder
+    #[command(subcommand)]
+    Checkpoint(CheckpointCommand),
     /// Write readings of a simulated fleet as JSON lines
     Simulate(SimulateArgs),
     /// Run the main job on a simulated fleet, without any configuration
@@ -131,6 +134,46 @@ pub struct CheckArgs {
     /// Folder with the state of earlier runs: say whether a run could go on there [default: none]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
+    /// As if the stored state of this step were given up; can be given many times
+    #[arg(long = "drop-state", value_name = "STEP", requires = "state")]
+    pub dropped: Vec<String>,
+}
+
+/// `meterflow checkpoint`: exit code 0 when all is well, 1 when something is damaged.
+#[derive(Subcommand, Clone, PartialEq, Debug)]
+pub enum CheckpointCommand {
+    /// List snapshots and log
+    Ls {
+        /// The state folder
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+    /// Show what a snapshot holds: steps, partitions, outputs, settings
+    Show {
+        /// The state folder
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// The tick of the snapshot [default: the newest]
+        tick: Option<u64>,
+    },
+    /// Read everything, restore the steps into memory, and say whether and from where a run would go on
+    Verify {
+        /// The state folder
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// Workers that are to own the state
+        #[arg(short = 'w', long, value_name = "THREADS", default_value_t = 1, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST))]
+        threads: usize,
+    },
+    /// Print the commit records of the tick log, oldest first
+    Log {
+        /// The state folder
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// As they are stored, one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// `meterflow simulate`; what the fleet is like stands in `values`, and its flags are made from the simulator's keys.

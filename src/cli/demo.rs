@@ -79,7 +79,7 @@ pub fn demo(dataflows: &[Dataflow], schema: &config::Schema, threads: usize, fol
     let given = config::Given { file: Some((&path.display().to_string(), &text)), ..config::Given::default() };
     let (settings, _) = config::load(schema, &given).into_result()?;
     let job = Job::new(dataflow, settings, Cluster::threads(threads));
-    let outcome = run_and_follow(job)?;
+    let outcome = run_and_follow(job, None)?;
     write_summary(&folder.join("summary.json"), &outcome)?;
     let truths = Fleet::new(&fleet).map_err(|problem| Error::internal(problem.message))?;
     let mut scorer = Scorer::new(truths.truths(), INTERVAL);

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 2 wrong usage or configuration, 1 anything else.
 
 pub mod args;
+mod checkpoint;
 pub mod cluster;
 mod demo;
 mod run;
@@ -18,7 +19,9 @@ use crate::config::values::did_you_mean;
 use crate::config::{Given, Loaded, Recorded, Schema, Settings, Source, digest, load, outputs, print, sources};
 use crate::error::{Error, ErrorKind};
 use crate::flow::Dataflow;
+use crate::model::commit::JobRecord;
 use crate::model::job::JobState;
+use crate::runtime::Job;
 use crate::runtime::supervise::Restarts;
 use crate::{detectors, runtime, simulator};
 use args::{CheckArgs, ConfigArgs, NoCommand, RunArgs};
@@ -103,6 +106,7 @@ pub fn execute(
         Ok(Command::List) => write(out, &list(program)).map(|()| 0),
         Ok(Command::Check(check)) => check_config(program, &check, variables, out),
         Ok(Command::Config) => write(out, &print::print(&schema(&program_names(program.dataflows)))).map(|()| 0),
+        Ok(Command::Checkpoint(command)) => checkpoint::checkpoint(program, &command, out),
         Ok(Command::Simulate(args)) => (program.simulate)(&args).map(|()| 0),
         Ok(Command::Demo(args)) => (program.demo)(&args).map(|()| 0),
         Err(NoCommand::Wrong(error)) => Err(error),
@@ -193,28 +197,76 @@ fn check_config(
     out: &mut dyn Write,
 ) -> Result<u8, Error> {
     let dataflow = check.dataflow.as_deref().map(|name| find(program, name)).transpose()?;
-    let Loaded { settings, problems, warnings } = load_config(program, dataflow, &check.config, variables)?;
-    let unfit = check.state.as_ref().and(settings.as_ref()).and_then(read_once);
+    let stored = check.state.as_ref().filter(|_| dataflow.is_none()).map(|folder| runtime::dataflow_of(folder));
+    let dataflow = match stored.transpose()?.flatten() {
+        Some(name) => Some(find(program, &name)?),
+        None => dataflow,
+    };
+    let text = config_text(&check.config)?;
+    let given = given(&text, &check.config, variables);
+    let Loaded { settings, problems, warnings } = load_given(program.dataflows, dataflow, &given);
     let mut text: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
     text.extend(warnings.iter().map(|warning| format!("warning: {warning}\n")));
-    match &settings {
-        Some(_) if unfit.is_some() => text.extend(unfit.iter().map(|message| format!("{message}\n1 problem\n"))),
-        Some(settings) => text += &format!("ok\n{}", digest::digest(settings)),
-        None if problems.len() == 1 => text += "1 problem\n",
-        None => text += &format!("{} problems\n", problems.len()),
+    let outlook = settings.as_ref().map(|settings| outlook(program, check, dataflow, settings, &given));
+    match (&settings, outlook) {
+        (Some(settings), Some(Ok(outlook))) => {
+            text += &format!("ok{}\n{}", outlook.text, digest::digest(settings));
+            outlook.changes.iter().for_each(|change| text += &format!("changed: {change}\n"));
+            text += &outlook.then;
+            write(out, &text)?;
+            return Ok(0);
+        }
+        (_, Some(Err(error))) => text += &format!("{error}\n1 problem\n"),
+        _ if problems.len() == 1 => text += "1 problem\n",
+        _ => text += &format!("{} problems\n", problems.len()),
     }
     write(out, &text)?;
-    Ok(if settings.is_some() && unfit.is_none() { 0 } else { 2 })
+    Ok(2)
 }
 
-fn load_config(
+/// What is said of a run that could go on.
+#[derive(Default)]
+struct Outlook {
+    text: String,
+    changes: Vec<String>,
+    then: String,
+}
+
+/// Whether a run with these settings could begin or go on with the state folder that was named, if one was.
+fn outlook(
     program: &Program,
+    check: &CheckArgs,
     dataflow: Option<usize>,
-    args: &ConfigArgs,
-    variables: &[(String, String)],
-) -> Result<Loaded, Error> {
-    let text = config_text(args)?;
-    Ok(load_given(program.dataflows, dataflow, &given(&text, args, variables)))
+    settings: &Settings,
+    given: &Given,
+) -> Result<Outlook, Error> {
+    let Some(folder) = &check.state else { return Ok(Outlook::default()) };
+    if let Some(message) = read_once(settings) {
+        return Err(Error::usage(message));
+    }
+    // Nothing has begun in a folder without a dataflow.
+    let Some(dataflow) = dataflow else { return Ok(Outlook::default()) };
+    let state = JobState { folder: folder.clone(), delivery: Default::default(), dropped: check.dropped.clone() };
+    let given = serde_json::to_string(&Recorded::new(given)).map_err(Error::internal)?;
+    let job = Job::new(program.dataflows[dataflow], settings.clone(), runtime::Cluster::threads(1));
+    let job = Job { state: Some(state), given, ..job };
+    match runtime::outlook(&job, &|known| remake(program.dataflows, known))? {
+        runtime::Outlook::Begins => {
+            Ok(Outlook { text: ": begins with an empty state folder".to_owned(), ..Outlook::default() })
+        }
+        runtime::Outlook::IsComplete => {
+            Ok(Outlook { text: ": this run is complete; there is nothing to do".to_owned(), ..Outlook::default() })
+        }
+        runtime::Outlook::GoesOn { last, snapshot, replayed, before } => {
+            let text = format!(": {}", checkpoint::goes_on(last, snapshot, replayed));
+            let changes = before.map_or_else(Vec::new, |before| digest::changes(&before, settings));
+            let then = match last.filter(|_| !changes.is_empty()) {
+                Some(last) => format!("the new settings hold after tick {last}\n"),
+                None => String::new(),
+            };
+            Ok(Outlook { text, changes, then })
+        }
+    }
 }
 
 /// Name and text of the configuration file.
@@ -247,6 +299,17 @@ fn recorded_settings(dataflows: &[Dataflow], dataflow: usize, recorded: &str) ->
     let recorded: Recorded = serde_json::from_str(recorded)
         .map_err(|error| Error::refused("stored settings", format!("cannot be read: {error}")))?;
     Ok(load_given(dataflows, Some(dataflow), &recorded.given()).into_result()?.0)
+}
+
+/// The dataflow and the settings that a job was last started with.
+fn remake(dataflows: &[Dataflow], known: &JobRecord) -> Result<(Dataflow, Settings), Error> {
+    let dataflow = dataflows.iter().position(|dataflow| dataflow.name == known.dataflow).ok_or_else(|| {
+        Error::refused(
+            format!("dataflow `{}`", known.dataflow),
+            "its state is stored, but this program has no such dataflow",
+        )
+    })?;
+    Ok((dataflows[dataflow], recorded_settings(dataflows, dataflow, &known.settings)?))
 }
 
 /// Names that one configuration for all dataflows of a program can have.

@@ -1,10 +1,10 @@
 //! `meterflow run`: one process of a job, or all of them.
 
-use crate::cli::{Run, recorded_settings};
+use crate::cli::{Run, recorded_settings, remake};
 use crate::error::{CHILD, Error};
 use crate::flow::Dataflow;
 use crate::runtime::supervise::{Restarts, has_all_here, local_addresses, supervise};
-use crate::runtime::{self, Cluster, Job, Outcome, Progress, signals};
+use crate::runtime::{self, Cluster, Found, Job, Outcome, Progress, signals};
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -37,18 +37,23 @@ pub fn run(dataflows: &[Dataflow], run: Run) -> Result<u8, Error> {
         job.stop.on_raise(|| {});
     }
     signals::stop_on_signals(job.stop.clone())?;
-    if let Some(stored) = runtime::is_unsettled(&job)? {
+    let mut found = runtime::find(&job)?;
+    if let Some(of) = &found {
+        runtime::fits(&job, of, &|known| remake(dataflows, known))?;
+    }
+    if let Some(stored) = found.as_ref().and_then(|found| found.unsettled(&job)) {
         // What was committed is made again as it was made; only then the new settings hold.
         let settings = recorded_settings(dataflows, run.dataflow, &stored)?;
         let replay = Job { settings, given: stored, only_replay: true, ..job.clone() };
-        runtime::run(replay, Arc::default())?;
+        runtime::run_from(replay, found, Arc::default())?;
         if job.stop.is_raised() {
             return Ok(0);
         }
+        found = runtime::find(&job)?;
     }
     let outcome = match process == 0 && std::io::stderr().is_terminal() {
-        true => run_and_follow(job)?,
-        false => runtime::run(job, Arc::default())?,
+        true => run_and_follow(job, found)?,
+        false => runtime::run_from(job, found, Arc::default())?,
     };
     if process == 0 {
         report(&outcome);
@@ -138,12 +143,12 @@ fn shares(of: &std::collections::BTreeMap<u32, u64>) -> String {
     of.values().map(u64::to_string).collect::<Vec<_>>().join(" ")
 }
 
-/// Runs a job and prints a line about how far it has come every second.
-pub fn run_and_follow(job: Job) -> Result<Outcome, Error> {
+/// Runs a job from what is stored of it and prints a line about how far it has come every second.
+pub fn run_and_follow(job: Job, found: Option<Found>) -> Result<Outcome, Error> {
     let (progress, done) = (Arc::new(Progress::default()), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| follow(&progress, || done.load(Relaxed)));
-        let outcome = runtime::run(job, progress.clone());
+        let outcome = runtime::run_from(job, found, progress.clone());
         done.store(true, Relaxed);
         outcome
     })

@@ -155,8 +155,8 @@ fn the_simulators_keys_are_flags() {
 /// Every command explains every flag of its own; help is no error, and `-h` is not help.
 #[test]
 fn help_names_every_flag() {
-    let table: [(&str, &[&str]); 7] = [
-        ("", &["run", "list", "check", "config", "simulate", "demo", "--version", "--help"]),
+    let table: [(&str, &[&str]); 12] = [
+        ("", &["run", "list", "check", "config", "checkpoint", "simulate", "demo", "--version", "--help"]),
         (
             "run",
             &[
@@ -173,7 +173,12 @@ fn help_names_every_flag() {
                 "default: all cores",
             ],
         ),
-        ("check", &["[DATAFLOW]", "--config", "--set", "--state", "--help"]),
+        ("check", &["[DATAFLOW]", "--config", "--set", "--state", "--drop-state", "--help"]),
+        ("checkpoint", &["ls", "show", "verify", "log", "--help"]),
+        ("checkpoint ls", &["<DIR>", "--help"]),
+        ("checkpoint show", &["<DIR>", "[TICK]", "--help"]),
+        ("checkpoint verify", &["<DIR>", "-w", "default: 1"]),
+        ("checkpoint log", &["<DIR>", "--json"]),
         ("list", &["--help"]),
         ("config", &["--help"]),
         ("demo", &["-w", "--out", "meterflow-demo"]),

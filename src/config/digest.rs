@@ -38,6 +38,41 @@ pub fn digest(settings: &Settings) -> String {
     out
 }
 
+/// What is different between two configurations, by the lines of [`digest`]: `windows: 1m -> 5m`.
+pub fn changes(before: &Settings, now: &Settings) -> Vec<String> {
+    let [was, is] = [before, now].map(digest);
+    let parse = |text: &str| -> Vec<(String, String)> {
+        text.lines().filter_map(|line| line.split_once(": ")).map(|(name, of)| (name.to_owned(), of.to_owned())).collect()
+    };
+    let (was, is) = (parse(&was), parse(&is));
+    let of =
+        |lines: &[(String, String)], name: &str| lines.iter().find(|(other, _)| other == name).map(|(_, of)| of.clone());
+    let mut changes = Vec::new();
+    for (name, old) in &was {
+        match of(&is, name) {
+            None => changes.push(format!("{name}: not there any more")),
+            Some(new) if new != *old => {
+                let without = |from: &str, other: &str| {
+                    let parts: Vec<&str> =
+                        from.split(", ").filter(|part| !other.split(", ").any(|of| of == *part)).collect();
+                    if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
+                };
+                changes.push(format!("{name}: {} -> {}", without(old, &new), without(&new, old)));
+            }
+            Some(_) => {}
+        }
+    }
+    let added = is.iter().filter(|(name, _)| of(&was, name).is_none());
+    changes.extend(added.map(|(name, new)| format!("{name}: new: {new}")));
+    if before.engine != now.engine {
+        changes.push("engine".to_owned());
+    }
+    if changes.is_empty() && format!("{before:?}") != format!("{now:?}") {
+        changes.push("other settings".to_owned());
+    }
+    changes
+}
+
 fn of_source(source: &Source) -> String {
     let or_off = |limit: Option<i64>| limit.map_or("off".to_string(), format_duration);
     let channels: Vec<&str> = source.format.channels.iter().map(|(name, _)| name.as_str()).collect();

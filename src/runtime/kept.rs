@@ -5,9 +5,9 @@ use crate::model::commit::{JobRecord, PartitionRecord};
 use crate::model::job::JobState;
 use crate::runtime::lease::Lease;
 use crate::runtime::open::{self, Listing};
-use crate::runtime::storage::{self, Begun, Found};
+use crate::runtime::storage::{self, Found};
 use crate::runtime::totals::Totals;
-use crate::runtime::{Job, Outcome, Progress, Stored, Work, connect, link, work};
+use crate::runtime::{Job, Outcome, Progress, Stored, Work, connect, work};
 use crate::time::{self, Stopwatch};
 use std::sync::Arc;
 
@@ -15,15 +15,14 @@ use std::sync::Arc;
 pub(super) fn run(
     job: Job,
     state: &JobState,
+    mut found: Found,
     listing: &Listing,
     progress: Arc<Progress>,
     started: &Stopwatch,
 ) -> Result<Outcome, Error> {
     let process = job.cluster.process;
     let totals = Totals::new(job.settings.sources.keys().map(String::as_str), progress);
-    // Before anything is read: nobody else may write there.
-    let lease = (process == 0).then(|| Lease::take(&state.folder, |error| link::end(&error))).transpose()?;
-    let mut found = storage::find(&state.folder, None)?;
+    let lease = found.lease.take();
     let records = open::records(listing)?;
     found.check(job.dataflow.name, &records)?;
     if let Some(counts) = found.complete() {
@@ -52,7 +51,7 @@ pub(super) fn run(
         }
         _ => {
             let connected = connect::connect(&job, input, None, || Ok(0))?;
-            (join(state, connected.incarnation)?, None, connected)
+            (found.join(connected.incarnation)?, None, connected)
         }
     };
     if let Some(lease) = &lease {
@@ -95,24 +94,13 @@ fn record(job: &Job, found: &Found, listing: &Listing, partitions: Vec<Partition
             partitions,
         });
     };
-    if job.settings.engine.block_size.is_some_and(|block| block != known.block) {
-        let message = format!("is {wanted}, but what was read stands in blocks of {} bytes", known.block);
-        return Err(Error::refused("engine.block_size", message).with_hint("set it back, or take another state folder"));
-    }
+    check_block(job, known)?;
     Ok(JobRecord { settings: job.given.clone(), ..known.clone() })
 }
 
-/// Another process than 0: what the incarnation that process 0 has begun goes on from.
-fn join(state: &JobState, incarnation: u64) -> Result<Begun, Error> {
-    Ok(storage::find(&state.folder, Some(incarnation))?.join(incarnation))
-}
-
-/// The stored settings, if committed ticks must be made again with them, and a snapshot taken, before the job goes on with
-/// its own and without what is to be dropped.
-pub fn is_unsettled(job: &Job) -> Result<Option<String>, Error> {
-    let Some(state) = &job.state else { return Ok(None) };
-    let found = storage::find(&state.folder, None)?;
-    let stored = found.job().map(|known| known.settings.clone());
-    let stored = stored.filter(|stored| *stored != job.given || !state.dropped.is_empty());
-    Ok(stored.filter(|_| found.is_unsettled()))
+/// Refuses blocks of another size than those that were read.
+pub(super) fn check_block(job: &Job, known: &JobRecord) -> Result<(), Error> {
+    let Some(wanted) = job.settings.engine.block_size.filter(|block| *block != known.block) else { return Ok(()) };
+    let message = format!("is {wanted}, but what was read stands in blocks of {} bytes", known.block);
+    Err(Error::refused("engine.block_size", message).with_hint("set it back, or take another state folder"))
 }

@@ -4,6 +4,7 @@ mod cluster;
 mod connect;
 mod door;
 mod dry;
+pub mod inspect;
 mod kept;
 pub mod lease;
 pub mod link;
@@ -11,6 +12,7 @@ mod meet;
 pub mod memory;
 mod mesh;
 mod open;
+mod outlook;
 mod random;
 pub mod signals;
 mod storage;
@@ -23,9 +25,11 @@ mod wire;
 mod tests;
 
 pub use cluster::Cluster;
-pub use kept::is_unsettled;
+pub use outlook::{Outlook, Remake, fits, outlook};
+pub use storage::Found;
 pub use totals::{Outcome, Progress};
 
+use crate::checkpoint::inspect as stored;
 use crate::config::Settings;
 use crate::drivers::commit::SharedManifest;
 use crate::drivers::coordinator::Plan;
@@ -41,6 +45,7 @@ use crate::model::job::{Delivery, JobState};
 use crate::time;
 use link::{Link, Message};
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -77,23 +82,37 @@ impl Job {
     }
 }
 
+/// The dataflow that a state folder is of; none: no job has begun there.
+pub fn dataflow_of(folder: &Path) -> Result<Option<String>, Error> {
+    let Some(volume) = storage::volume(folder)? else { return Ok(None) };
+    Ok(stored::job(&*volume)?.map(|(job, _)| job.dataflow))
+}
+
+/// Reads what is stored of a job that keeps something. Process 0 has the folder for itself from then on.
+pub fn find(job: &Job) -> Result<Option<Found>, Error> {
+    job.state.as_ref().map(|state| storage::find(&state.folder, job.cluster.process == 0)).transpose()
+}
+
 /// Runs the job's share of this process to its end.
 pub fn run(job: Job, progress: Arc<Progress>) -> Result<Outcome, Error> {
+    let found = find(&job)?;
+    run_from(job, found, progress)
+}
+
+/// The same from what has been read before. A job that keeps nothing has found nothing.
+pub fn run_from(job: Job, found: Option<Found>, progress: Arc<Progress>) -> Result<Outcome, Error> {
     let started = time::Stopwatch::start();
     let process = job.cluster.process;
     let settings = job.settings.clone();
     let listing = open::list(&settings)?;
-    match &job.state {
-        None => {
+    match (job.state.clone(), found) {
+        (Some(state), Some(found)) => kept::run(job, &state, found, &listing, progress, &started),
+        _ => {
             let (now, connected) = (time::now_ms(), connect::connect(&job, open::hash(&listing), None, || Ok(0))?);
             let totals = Totals::new(job.settings.sources.keys().map(String::as_str), progress);
             let opened = open::open(&job, &listing, now, &Resume::default(), None)?;
             work(Work { job, now, opened, connected, resume: Resume::default(), totals: totals.clone(), stored: None })?;
             Ok(totals.outcome(&started, process))
-        }
-        Some(state) => {
-            let state = state.clone();
-            kept::run(job, &state, &listing, progress, &started)
         }
     }
 }

@@ -300,3 +300,19 @@ fn a_later_kind_leaves_earlier_keys_unused() {
     assert_eq!(lines(&loaded.warnings), [expected]);
     assert_eq!(loaded.settings.unwrap().windows.kind, WindowKind::Tumbling { size: 60_000 });
 }
+
+#[test]
+fn changes_name_what_is_different() {
+    let changes = |sets: &[&str]| digest::changes(&right(EXAMPLE, &[], &[]), &right(EXAMPLE, &[], sets));
+    assert_eq!(changes(&[]), Vec::<String>::new());
+    let table: [(&[&str], &str); 5] = [
+        (&["detectors.moving_average.threshold=3.5"], "detector moving_average: threshold 2.5 -> threshold 3.5"),
+        (&["windows.size=2m"], "windows: 1m every 10s -> 2m every 10s"),
+        (&["sinks.late={kind=\"stdout\"}"], "sink late: new: stdout"),
+        (&["engine.tick_size=1MiB"], "engine"),
+        (&["sources.readings.max_record=2MiB"], "other settings"),
+    ];
+    for (sets, change) in table {
+        assert_eq!(changes(sets), [change], "{sets:?}");
+    }
+}

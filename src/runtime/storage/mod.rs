@@ -1,11 +1,14 @@
 //! The state folder of a running job: what is recovered from it, and the threads that write to it.
 
 pub(super) mod log;
+mod look;
 mod spool;
 mod vault;
 
+pub(super) use look::{Comparing, Kinds};
+
 use crate::checkpoint::give_up::give_up;
-use crate::checkpoint::{Disk, Folder, Keeper, Recovered, Shelf, Spool, TickLog, Volume};
+use crate::checkpoint::{Disk, Folder, Keeper, Recovered, Shelf, Snapshot, Spool, TickLog, Volume};
 use crate::checkpoint::{complete_files, lines_hash, next_incarnation, recover};
 use crate::drivers::coordinator::{TICKS, scopes};
 use crate::drivers::health::Alive;
@@ -14,11 +17,12 @@ use crate::drivers::snapshot::{Snapshots, Vault};
 use crate::drivers::standing::Standing;
 use crate::error::Error;
 use crate::flow::KeptLines;
-use crate::model::commit::{JobRecord, PartitionRecord};
+use crate::model::commit::{JobRecord, PartitionRecord, StepRecord};
 use crate::model::control::Counts;
 use crate::model::job::JobState;
-use crate::runtime::Cluster;
+use crate::runtime::lease::Lease;
 use crate::runtime::totals::Totals;
+use crate::runtime::{Cluster, Job, link};
 use crate::state::{Reader, State};
 use log::{Logged, Writer};
 use spool::SpoolThread;
@@ -27,17 +31,36 @@ use std::path::Path;
 use std::sync::Arc;
 use vault::{Segments, Writes};
 
-/// What there is to go on from.
-pub(super) struct Found {
+/// What a state folder holds to go on from.
+pub struct Found {
     volume: Arc<dyn Volume>,
-    recovered: Option<Recovered>,
+    pub(super) recovered: Option<Recovered>,
+    /// Keeps others out of the folder; on process 0 of a job that is to run.
+    pub(super) lease: Option<Lease>,
 }
 
-/// Reads a state folder; `before`: as it was when that incarnation began.
-pub(super) fn find(folder: &Path, before: Option<u64>) -> Result<Found, Error> {
+/// Reads a state folder; with the lease on it if it `is_mine`.
+pub(super) fn find(folder: &Path, is_mine: bool) -> Result<Found, Error> {
     let volume: Arc<dyn Volume> = Arc::new(Folder::open(folder)?);
-    let recovered = recover(&volume, before)?;
-    Ok(Found { volume, recovered })
+    // Before anything is read: nobody else may write there.
+    let lease = is_mine.then(|| Lease::take(folder, |error| link::end(&error))).transpose()?;
+    let recovered = recover(&volume, None)?;
+    Ok(Found { volume, recovered, lease })
+}
+
+/// Reads a state folder and changes nothing in it; none when it is not there.
+pub(super) fn look(folder: &Path) -> Result<Option<Found>, Error> {
+    let Some(volume) = volume(folder)? else { return Ok(None) };
+    let recovered = recover(&volume, None)?;
+    Ok(Some(Found { volume, recovered, lease: None }))
+}
+
+/// A state folder to be read; none when it is not there.
+pub(super) fn volume(folder: &Path) -> Result<Option<Arc<dyn Volume>>, Error> {
+    if !folder.exists() {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(Folder::look(folder)?)))
 }
 
 impl Found {
@@ -46,9 +69,12 @@ impl Found {
         self.recovered.as_ref().map(|recovered| &recovered.job)
     }
 
-    /// Whether ticks have been committed since the last snapshot.
-    pub(super) fn is_unsettled(&self) -> bool {
-        self.recovered.as_ref().is_some_and(|recovered| !recovered.commits.is_empty() && !recovered.complete)
+    /// The stored settings, if committed ticks must be made again with them, and a snapshot taken, before the job goes on
+    /// with its own and without what is to be dropped.
+    pub fn unsettled(&self, job: &Job) -> Option<String> {
+        let recovered = self.recovered.as_ref().filter(|of| !of.commits.is_empty() && !of.complete)?;
+        let drops = job.state.as_ref().is_some_and(|state| !state.dropped.is_empty());
+        (recovered.job.settings != job.given || drops).then(|| recovered.job.settings.clone())
     }
 
     /// What was counted, if the run is complete.
@@ -105,7 +131,7 @@ impl Found {
     /// Process 0: begins the next incarnation, then completes what was committed. In this order: from then on no older
     /// incarnation can show a tick that was not read.
     pub(super) fn begin(self, job: &JobRecord) -> Result<(Begun, TickLog), Error> {
-        let Found { volume, recovered } = self;
+        let Found { volume, recovered, .. } = self;
         let incarnation = next_incarnation(&*volume)?;
         let log = TickLog::begin(volume.clone(), incarnation, job, recovered.as_ref())?;
         if let Some(recovered) = &recovered {
@@ -115,10 +141,13 @@ impl Found {
         Ok((Begun { volume, recovered, incarnation, uid: job.uid.clone() }, log))
     }
 
-    /// The other processes: join the incarnation that process 0 has begun.
-    pub(super) fn join(self, incarnation: u64) -> Begun {
-        let uid = self.job().map_or(String::new(), |job| job.uid.clone());
-        Begun { volume: self.volume, recovered: self.recovered, incarnation, uid }
+    /// The other processes: join the incarnation that process 0 has begun, and go on from what that one says that it goes on
+    /// from.
+    pub(super) fn join(self, incarnation: u64) -> Result<Begun, Error> {
+        let volume = self.volume;
+        let recovered = recover(&volume, Some(incarnation))?;
+        let uid = recovered.as_ref().map_or(String::new(), |recovered| recovered.job.uid.clone());
+        Ok(Begun { volume, recovered, incarnation, uid })
     }
 }
 
@@ -134,21 +163,7 @@ pub(super) struct Begun {
 impl Begun {
     /// What the coordinator and the sources go on from.
     pub(super) fn resume(&self, only_replay: bool) -> Result<Resume, Error> {
-        let Some(recovered) = &self.recovered else { return Ok(Resume { only_replay, ..Resume::default() }) };
-        let (mut first, mut standing) = (0, None);
-        if let Some(snapshot) = &recovered.snapshot {
-            let count = snapshot.manifest.job.partitions.len();
-            let mut stood = Standing::empty(count);
-            for scope in scopes(count) {
-                let Some(bytes) = snapshot.bytes(TICKS, scope)? else { continue };
-                let mut reader = Reader::new(&bytes);
-                let loaded = stood.load(scope, &mut reader).and_then(|()| reader.finish());
-                loaded.map_err(|error| Error::refused(self.volume.place(&snapshot.manifest.name()), error))?;
-            }
-            first = snapshot.manifest.tick + 1;
-            standing = Some(stood);
-        }
-        Ok(Resume { first, standing, commits: recovered.commits.clone(), only_replay })
+        resume(self.recovered.as_ref(), only_replay)
     }
 
     /// Starts the threads of this process.
@@ -183,6 +198,28 @@ impl Begun {
     }
 }
 
+/// What the coordinator and the sources go on from.
+pub(super) fn resume(recovered: Option<&Recovered>, only_replay: bool) -> Result<Resume, Error> {
+    let Some(recovered) = recovered else { return Ok(Resume { only_replay, ..Resume::default() }) };
+    let snapshot = recovered.snapshot.as_ref();
+    let first = snapshot.map_or(0, |snapshot| snapshot.manifest.tick + 1);
+    let standing = snapshot.map(standing).transpose()?;
+    Ok(Resume { first, standing, commits: recovered.commits.clone(), only_replay })
+}
+
+/// Where the job stood at a snapshot.
+pub(super) fn standing(snapshot: &Snapshot) -> Result<Standing, Error> {
+    let count = snapshot.manifest.job.partitions.len();
+    let mut standing = Standing::empty(count);
+    for scope in scopes(count) {
+        let Some(bytes) = snapshot.bytes(TICKS, scope)? else { continue };
+        let mut reader = Reader::new(&bytes);
+        let loaded = standing.load(scope, &mut reader).and_then(|()| reader.finish());
+        loaded.map_err(|error| Error::refused(snapshot.manifest.name(), error))?;
+    }
+    Ok(standing)
+}
+
 /// What the workers of a process need.
 #[derive(Clone)]
 pub(super) struct Threads {
@@ -197,6 +234,12 @@ impl Threads {
         let dropped: BTreeSet<String> = state.dropped.iter().cloned().collect();
         Snapshots::new(self.vault.clone(), worker, workers, interval, dropped)
     }
+}
+
+/// The error of a step that is to be forgotten but was not remembered.
+pub(super) fn not_stored(step: &str, steps: &[StepRecord]) -> Error {
+    let names: Vec<&str> = steps.iter().map(|step| step.step.as_str()).filter(|step| *step != TICKS).collect();
+    Error::usage(format!("--drop-state {step}: there is no stored state of it; stored are {}", names.join(", ")))
 }
 
 /// What a fresh job is called: 128 random bits.
