@@ -6,5 +6,6 @@ mod engine;
 mod malformed;
 mod outside;
 mod processes;
+mod stored;
 mod support;
 mod tidy;
