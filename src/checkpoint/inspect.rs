@@ -92,7 +92,7 @@ pub fn read_log(
 ) -> Result<bool, Error> {
     let Some(head) = chain::find_head(volume, None)? else { return Ok(false) };
     let mut complete = false;
-    for link in chain::walk(volume, head, None)?.iter().rev() {
+    for link in chain::walk(volume, head, None)?.links.iter().rev() {
         let records = chain::read(volume, link, 0)?;
         complete = records.complete || (complete && records.commits.is_empty());
         visit(link.begin.incarnation, &link.name(), &records)?;

@@ -79,7 +79,7 @@ fn flags_are_parsed() {
         matches!(long, Command::Run(run) if run.cluster.hostfile == Some("hosts".into()) && run.cluster.process == Some(1))
     );
     let config = ConfigArgs { config: Some("f".into()), sets: vec!["a=1".into()] };
-    let check = CheckArgs { dataflow: None, config, state: Some("d".into()) };
+    let check = CheckArgs { dataflow: None, config, state: Some("d".into()), dropped: Vec::new() };
     assert_eq!(parse(words("check --config f --set a=1 --state d"), &[]).unwrap(), Command::Check(check));
     assert_eq!(parse(words("list"), &[]).unwrap(), Command::List);
     assert_eq!(parse(words("config"), &[]).unwrap(), Command::Config);

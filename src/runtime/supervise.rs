@@ -90,9 +90,8 @@ pub fn supervise(mut starts: impl FnMut() -> Result<Vec<Start>, Error>, restarts
         let count = backoff.at.len();
         eprintln!("meterflow: {reason}; starting again in {delay:.1} s ({count} of at most {most} times within {period})");
         if asked.within(delay) {
-            // No process is there; what was committed is kept, and the next run goes on from it.
-            eprintln!("meterflow: stopped; started again with the same state folder it goes on");
-            return Ok(if asked.count() > 1 { signals::exit_code(asked.signal()) } else { 0 });
+            // No process is there, so what was committed is kept but may not have been shown: no clean stop.
+            return Ok(signals::exit_code(asked.signal()));
         }
     }
 }
