@@ -481,7 +481,7 @@ mod tests {
 
     #[test]
     fn a_run_goes_on_after_any_tick_as_if_it_had_never_ended() {
-        let sizes = [Some(1000), Some(700)];
+        let sizes = [Some(1000), Some(1000)];
         let (cuts, commits) = run(&mut begun(sizes), 10, 2);
         assert!(commits.len() > 6);
         for committed in 0..=commits.len() {
@@ -501,7 +501,7 @@ mod tests {
 
     #[test]
     fn a_run_that_only_replays_ends_with_the_recorded_ticks() {
-        let sizes = [Some(1000), Some(700)];
+        let sizes = [Some(1000), Some(1000)];
         let (_, commits) = run(&mut begun(sizes), 10, 2);
         let resume = Arc::new(left(&commits, 2, 4, true));
         let again = run(&mut begun_with(Plan { resume, ..plan() }, sizes), 10, 1);
