@@ -5,7 +5,7 @@
 //!   completed after a crash.
 //! * A *snapshot* ([`manifest`], [`segment`]) is the state of all steps after one tick, and names the place in the log
 //!   behind it.
-//! * [`recover`] reads what is there; [`keeper`] holds the order in which all this is written.
+//! * [`mod@recover`] reads what is there; [`keeper`] holds the order in which all this is written.
 //!
 //! Nothing here starts a thread or reads a clock, and every effect goes through [`volume::Volume`] or [`files::Files`], so
 //! that a simulation can let each of them fail.

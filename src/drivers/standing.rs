@@ -1,6 +1,6 @@
 //! Where a job stands after a tick: what the coordinator goes on from after a restart.
 //!
-//! Plans know what was known [`LAG`](crate::drivers::plan::LAG) ticks earlier, so it is not enough to know where each
+//! Plans know what was known [`LAG`] ticks earlier, so it is not enough to know where each
 //! partition is now: the control records of the last ticks are kept one by one, those before them as their sum.
 
 use crate::drivers::plan::LAG;
