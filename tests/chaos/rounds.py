@@ -169,8 +169,11 @@ class Round:
             send(pid, signal.SIGCONT)
         else:
             code = running.ask_to_stop()
-            # Before it handles signals, or between a failure and the next start, there is nothing to stop cleanly.
-            if code != 0 and (code not in (-signal.SIGTERM, 128 + signal.SIGTERM) or children):
+            # Before it handles signals, or between a failure and the next start, there is nothing to stop cleanly; nor when a
+            # process was killed so shortly before that its supervisor had not seen it.
+            was_killed = code == 1 and self.job.words().rstrip().endswith("ended with signal 9; the job has ended")
+            has_begun = code not in (-signal.SIGTERM, 128 + signal.SIGTERM) or children
+            if code != 0 and has_begun and not was_killed:
                 raise Failure(f"exit code {code} after SIGTERM")
             self.look(is_idle=code == 0)
         return kind not in ("one", "stop")
