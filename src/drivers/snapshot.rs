@@ -126,11 +126,6 @@ impl Snapshots {
         })))
     }
 
-    /// Whether anything is saved at all.
-    pub fn are_taken(&self) -> bool {
-        self.0.is_some()
-    }
-
     /// Fills the (empty) state of a step with what is stored of these scopes. Fails when what is stored is of another kind,
     /// version or shape. Whether what is stored can stand for state that does not change from now on.
     pub(super) fn restore(&self, step: &str, state: &mut dyn State, scopes: &[Scope]) -> Result<bool, Error> {

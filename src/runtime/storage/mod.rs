@@ -21,6 +21,7 @@ use crate::model::commit::{JobRecord, PartitionRecord, StepRecord};
 use crate::model::control::Counts;
 use crate::model::job::JobState;
 use crate::runtime::lease::Lease;
+use crate::runtime::random::random;
 use crate::runtime::totals::Totals;
 use crate::runtime::{Cluster, Job, link};
 use crate::state::{Reader, State};
@@ -244,8 +245,6 @@ pub(super) fn not_stored(step: &str, steps: &[StepRecord]) -> Error {
 
 /// What a fresh job is called: 128 random bits.
 pub(super) fn new_uid() -> Result<String, Error> {
-    let mut bits = [0; 16];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bits));
-    read.map_err(|error| Error::internal(format!("no random numbers: {error}")))?;
-    Ok(format!("{:032x}", u128::from_le_bytes(bits)))
+    let [low, high] = random()?;
+    Ok(format!("{high:016x}{low:016x}"))
 }
