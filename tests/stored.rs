@@ -34,7 +34,7 @@ impl Case {
                 let time = 1_704_067_200_000 + i * 1000;
                 format!("{{\"meter_id\":\"m{}\",\"timestamp\":{time},\"voltage\":{volts}}}\n", (file + i) % 7)
             };
-            folder.write(&format!("in/{file}.jsonl"), (0..6000).map(line).collect::<String>());
+            folder.write(&format!("in/{file}.jsonl"), (0..12_000).map(line).collect::<String>());
         }
         Case { folder }
     }
@@ -301,4 +301,22 @@ fn channels_another_dataflow_and_other_input_are_refused() {
     fs::write(&input, &good).expect("it can be written");
     let run = case.run("anomaly", &[], None);
     assert_eq!(run.code, Some(0), "{run:?}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_not_waited_for() {
+    let case = Case::new("stored-missing");
+    fs::remove_file(case.folder.at("in/0.jsonl")).and_then(|()| fs::remove_file(case.folder.at("in/1.jsonl"))).unwrap();
+    case.usual("out");
+    let (config, state) = (case.folder.at("job.toml"), case.folder.at("state"));
+    let said = case.say(&["run", "anomaly", "--config", &config, "--state", &state, "-w", "1"], None);
+    assert!(said.code == Some(1) && said.err.contains("no such file"), "{said:?}");
+    assert!(!said.err.contains("starting again"), "{said:?}");
+}
+
+#[test]
+fn a_fault_point_that_does_not_exist_is_said() {
+    let case = Case::new("stored-fault");
+    let said = case.say(&["list"], Some("log.snyc.before:1"));
+    assert!(said.code == Some(2) && said.err.contains("log.snyc.before"), "{said:?}");
 }

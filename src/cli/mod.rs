@@ -23,7 +23,7 @@ use crate::model::commit::JobRecord;
 use crate::model::job::JobState;
 use crate::runtime::Job;
 use crate::runtime::supervise::Restarts;
-use crate::{detectors, runtime, simulator};
+use crate::{detectors, fault, runtime, simulator};
 use args::{CheckArgs, ConfigArgs, NoCommand, RunArgs};
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -81,6 +81,10 @@ fn cores() -> usize {
 
 /// Does what the command line of this process says.
 fn process(program: &Program) -> ExitCode {
+    if let Err(message) = fault::check() {
+        eprintln!("{}", Error::usage(message));
+        return ExitCode::from(2);
+    }
     let variables = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect::<Vec<_>>();
     let args: Vec<OsString> = std::env::args_os().collect();
     // Not locked: sinks write to standard output while a dataflow runs.

@@ -149,7 +149,8 @@ fn list_source(name: &str, source: &config::Source) -> Result<Listed, Error> {
         "file" => {
             let path = source.values.text("path").unwrap_or_default();
             let hint = format!("sources.{name}.path must be a file, a pattern that matches some, or \"-\"");
-            file::list(path).map(Listed::Files).map_err(|error| Error::input(path, error).with_hint(hint))
+            // Starting again does not bring a file that is not there.
+            file::list(path).map(Listed::Files).map_err(|error| Error::refused(path, error).with_hint(hint))
         }
         "simulator" => {
             let settings = simulator::from_values(&source.values);
